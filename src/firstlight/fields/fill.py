@@ -1,0 +1,294 @@
+"""The one way in: fill tensors with a field, by the fastest engine that the tensor's device has.
+
+Everything a caller may hand over is settled here: dtype, device, memory layout, empty tensors, the field's range.
+Below are ``llvm/engine.py`` for contiguous CPU memory and ``reference.py`` for every device with float64; a tensor that
+neither writes directly is generated in pieces and copied. Initializers and writers call this.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, final
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+from torch.nn.parameter import Parameter, is_lazy
+
+from ..errors import ArgumentError, UnknownNameError, UnsupportedParameterError
+from . import reference
+from .keys import Key
+from .llvm import engine as native
+from .transforms import WORDS, Transform
+
+ENGINES: Final = ("llvm", "reference")
+SIZE: Final = 1 << 63
+"""Elements of a field."""
+BUFFER: Final = 1 << 20
+"""Elements that are generated at once for a tensor that cannot be written directly."""
+
+_DTYPES: Final = frozenset((torch.float32, torch.float16, torch.bfloat16, torch.float64))
+_PLAIN: Final = frozenset((Tensor, Parameter))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One tensor to fill: element i, in row-major order, gets element start + i of the field.
+
+    Args:
+        tensor: what is written.
+        transform: what the field's words become.
+        key: which field.
+        start: index of the first element, start + numel ≤ 2⁶³.
+    """
+
+    tensor: Tensor
+    transform: Transform
+    key: Key
+    start: int = 0
+
+
+def fill_(tensor: Tensor, transform: Transform, key: Key, start: int = 0, engine: str | None = None) -> Tensor:
+    """Fill a tensor in place: element i, in row-major order, becomes ``transform`` of element start + i of the field.
+
+    The values depend on (transform, key, start + i) only. float16 and bfloat16 are the float32 value rounded to
+    nearest even, float64 is the float32 value widened. Works under ``no_grad``; autograd sees the change.
+
+    Args:
+        tensor: float32, float16, bfloat16 or float64; any shape, strides and device but meta.
+        transform: ``uniform(...)``, ``normal(...)`` or ``truncated_normal(...)``.
+        key: which field.
+        start: index of the first element, start + numel ≤ 2⁶³.
+        engine: ``"llvm"`` or ``"reference"``; the faster one that is there if not given. Both give the same bits.
+
+    Returns:
+        ``tensor``.
+
+    Raises:
+        ArgumentError: a start outside the field, an unknown or impossible engine.
+        UnsupportedParameterError: a tensor that takes no random values: integer, complex, quantised, meta, lazy,
+            sparse, or with elements that share memory.
+
+    >>> import torch
+    >>> from firstlight.fields import key, normal
+    >>> fill_(torch.empty(3), normal(0.0, 1.0), key(0, "weight"))
+    tensor([ 0.8053, -0.4782, -0.5029])
+    """
+    if engine is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.dtype in _DTYPES:
+        # One small tensor: what Python does here is most of the time, so nothing is built that is not needed.
+        address = native.loaded(transform.kind, tensor.dtype)
+        if address and tensor.layout is torch.strided and tensor.is_contiguous() and not tensor.is_neg():
+            count = tensor.numel()
+            if 0 < count <= native.ALONE and type(start) is int and 0 <= start <= SIZE - count:
+                native.write_one(tensor, count, transform, key, start, address)
+                increment_version(tensor)
+                return tensor
+    fill_many_((Job(tensor, transform, key, start),), engine)
+    return tensor
+
+
+def fill_many_(jobs: Sequence[Job], engine: str | None = None) -> None:
+    """Fill many tensors in place, as one list of work for all threads; each as ``fill_`` would.
+
+    All jobs are checked before the first is written. Their tensors must not share memory.
+
+    Raises:
+        ArgumentError: as ``fill_``.
+        UnsupportedParameterError: as ``fill_``.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise UnknownNameError.of("engine", engine, ENGINES)
+    for job in jobs:
+        _check(job, engine)
+    works: list[native.Work] = []
+    others: list[Job] = []
+    for job in jobs:
+        if job.tensor.numel() and job.tensor.is_cpu and _is_flat(job.tensor) and _native(job, engine):
+            works.append((job.tensor, job.transform, job.key, operator.index(job.start)))
+        else:
+            others.append(job)
+    native.write(works)
+    for tensor, *_ in works:
+        increment_version(tensor)
+    with torch.no_grad():
+        for job in others:
+            _fill_indirectly(job, engine)
+
+
+def values(
+    transform: Transform,
+    key: Key,
+    start: int,
+    stop: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Elements [start, stop) of a field as a new one-dimensional tensor.
+
+    Raises:
+        ArgumentError: a range outside 0 … 2⁶³.
+
+    >>> from firstlight.fields import key, uniform
+    >>> whole = values(uniform(0.0, 1.0), key(7, "weight"), 0, 1000)
+    >>> bool((values(uniform(0.0, 1.0), key(7, "weight"), 990, 1000) == whole[990:]).all())
+    True
+    """
+    out = torch.empty(_length(start, stop), dtype=dtype, device=device)
+    return fill_(out, transform, key, start)
+
+
+def words(key: Key, start: int, stop: int) -> Tensor:
+    """Elements [start, stop) of the raw field: Philox's 32-bit words, as int64.
+
+    >>> words(Key(0, 0), 0, 1).item() == 0x6627E8D5
+    True
+    """
+    out = torch.empty(_length(start, stop), dtype=torch.int32)
+    job = Job(out, WORDS, key, start)
+    if out.numel() and _native(job, None):
+        native.write([(out, WORDS, key, operator.index(start))])
+        return out.long() & 0xFFFFFFFF
+    result = out.long()
+    reference.fill(result, WORDS, key, start)
+    return result
+
+
+def _length(start: int, stop: int) -> int:
+    """Number of elements of a range of the field."""
+    if not 0 <= start <= stop <= SIZE:
+        raise ArgumentError(f"the range {start} to {stop} is not within the field: give 0 ≤ start ≤ stop ≤ 2**63")
+    return stop - start
+
+
+def _check(job: Job, engine: str | None) -> None:
+    """Refuse a job that cannot be done as it stands."""
+    tensor = job.tensor
+    if is_lazy(tensor):
+        raise UnsupportedParameterError(
+            "the tensor is lazily initialised and has no shape yet: run the model once on a batch first"
+        )
+    what = f"a tensor of shape {tuple(tensor.shape)} and dtype {tensor.dtype}"
+    if tensor.dtype not in _DTYPES:
+        raise UnsupportedParameterError(f"cannot fill {what}: float32, float16, bfloat16 and float64 take random values")
+    if tensor.is_meta:
+        raise UnsupportedParameterError(f"cannot fill {what} on the meta device: give it memory first (model.to_empty(...))")
+    if tensor.layout is not torch.strided:
+        raise UnsupportedParameterError(f"cannot fill {what} and layout {tensor.layout}: fill a dense tensor")
+    if not tensor.is_contiguous() and _may_overlap(tensor):
+        raise UnsupportedParameterError(
+            f"cannot fill {what}: its strides {tensor.stride()} let elements share memory (an expanded tensor?); "
+            f"fill the tensor it was expanded from, or a .clone()"
+        )
+    if type(tensor) not in _PLAIN and tensor.numel() and tensor.is_cpu and not _address(tensor):
+        raise UnsupportedParameterError(f"cannot fill {what}: a {type(tensor).__name__} has no memory of its own")
+    if engine == "llvm" and not tensor.is_cpu:
+        raise ArgumentError(f"engine='llvm' writes CPU memory, the tensor is on {tensor.device}: leave engine out")
+    if job.transform.kind == "words":
+        raise ArgumentError("the raw words are no values of a tensor: use words(key, start, stop)")
+    try:
+        start = operator.index(job.start)
+    except TypeError:
+        raise ArgumentError(f"start={job.start!r} is not an integer") from None
+    if not 0 <= start <= SIZE - tensor.numel():
+        raise ArgumentError(f"start={start} with {tensor.numel()} elements leaves the field: 0 ≤ start, start + n ≤ 2**63")
+
+
+def _address(tensor: Tensor) -> int:
+    """Where the tensor's memory begins; 0 for a wrapper (fake, distributed) that has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tensor.data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _may_overlap(tensor: Tensor) -> bool:
+    """Whether two elements may share memory: no nesting of the strides shows that they do not."""
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
+def _is_flat(tensor: Tensor) -> bool:
+    """Whether the tensor's memory is its values in row-major order."""
+    return tensor.is_contiguous() and not tensor.is_neg()
+
+
+@lru_cache(maxsize=None)
+def _warn(reason: str) -> None:
+    """Say once that the native engine is not there."""
+    warnings.warn(
+        f"firstlight's native engine is not available: {reason}. The reference engine gives the same values, slowly.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _native(job: Job, engine: str | None) -> bool:
+    """Whether the native engine writes this job's kind and dtype; its kernel is loaded then."""
+    if engine == "reference":
+        return False
+    try:
+        native.kernel(job.transform.kind, job.tensor.dtype)
+    except native.Unavailable as error:
+        if engine == "llvm":
+            raise ArgumentError(f"engine='llvm' is not available: {error}; leave engine out") from error
+        _warn(str(error))
+        return False
+    return True
+
+
+@lru_cache(maxsize=None)
+def _has_float64(device: str) -> bool:
+    """Whether a kind of device computes in float64, as the reference engine must."""
+    try:
+        torch.ones(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def _fill_indirectly(job: Job, engine: str | None) -> None:
+    """Fill a tensor that native code does not write: by the reference engine where it stands, or through a buffer."""
+    tensor, start = job.tensor.detach(), operator.index(job.start)
+    if not tensor.numel():
+        return
+    on_cpu = tensor.is_cpu
+    by_reference = not _native(job, engine) if on_cpu else _has_float64(tensor.device.type)
+    if by_reference and _is_flat(tensor):
+        reference.fill(tensor.view(-1), job.transform, job.key, start)
+        return
+    for part, offset in _parts(tensor, 0):
+        buffer = torch.empty(part.shape, dtype=part.dtype, device=part.device if by_reference else "cpu")
+        chunk = Job(buffer, job.transform, job.key, start + offset)
+        if by_reference or not _native(chunk, engine):
+            reference.fill(buffer.view(-1), job.transform, job.key, start + offset)
+        else:
+            native.write([(buffer, job.transform, job.key, start + offset)])
+        part.copy_(buffer)
+
+
+def _parts(tensor: Tensor, offset: int) -> Iterator[tuple[Tensor, int]]:
+    """Views of at most BUFFER elements that make up the tensor in row-major order, each with its first index."""
+    count = tensor.numel()
+    if count <= BUFFER:
+        yield tensor, offset
+        return
+    row = count // tensor.shape[0]
+    if row > BUFFER:
+        for index in range(tensor.shape[0]):
+            yield from _parts(tensor[index], offset + index * row)
+        return
+    step = BUFFER // row
+    for index in range(0, tensor.shape[0], step):
+        yield tensor[index : index + step], offset + index * row

@@ -1,0 +1,103 @@
+"""The model as data: what each parameter is.
+
+``structure`` makes a ``Graph`` from a model's modules; a scheme reads it and decides; nothing here holds a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+
+from ..initializers.layout import Layout
+
+
+class Role(StrEnum):
+    """What a parameter, or a tracked statistic, does in its module."""
+
+    LINEAR = "linear weight"
+    CONV = "conv weight"
+    CONV_TRANSPOSED = "transposed conv weight"
+    BILINEAR = "bilinear weight"
+    ATTENTION = "attention q/k/v weight"
+    EMBEDDING = "embedding"
+    RECURRENT_INPUT = "recurrent input weight"
+    RECURRENT_HIDDEN = "recurrent hidden weight"
+    RECURRENT_PROJECTION = "recurrent projection"
+    DECLARED = "weight, axes declared by the user"
+    BIAS = "bias"
+    GATE_BIAS = "gate biases"
+    TOKEN_BIAS = "attention key/value token"
+    NORM_SCALE = "norm scale"
+    NORM_SHIFT = "norm shift"
+    SLOPE = "activation slope"
+    RUNNING_MEAN = "running mean"
+    RUNNING_VARIANCE = "running variance"
+    BATCHES_SEEN = "batches seen"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a module's own table says of one of its tensors.
+
+    ``gates`` names the gates stacked along axis 0 of a recurrent tensor; ``zero_row`` is an embedding's padding
+    entry, which is no word and stays zero. ``default_fan`` is the n of the U(±1/√n) that torch itself draws a weight
+    or bias from, 0 where torch leaves zeros.
+    """
+
+    role: Role
+    layout: Layout
+    gates: tuple[str, ...] = ()
+    zero_row: int | None = None
+    default_fan: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter (or tracked statistic) of a model, each tensor once.
+
+    Args:
+        name: its canonical name, the first in alphabetical order where it is tied.
+        aliases: the other canonical names of the same tensor.
+        module_types: the class of the module that holds it and its bases, for messages and for rules.
+        local_name: its name within that module.
+        declared: what it is; the role is ``UNKNOWN`` where nobody said.
+        tied_roles: the roles it has under its other names.
+        resets: whether its module brings a ``reset_parameters`` that is not torch's own.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    module: str
+    module_types: tuple[str, ...]
+    local_name: str
+    declared: Declared
+    dtype: torch.dtype
+    trainable: bool
+    tied_roles: tuple[Role, ...] = ()
+    resets: bool = False
+
+    @property
+    def role(self) -> Role:
+        """What the parameter does."""
+        return self.declared.role
+
+    @property
+    def layout(self) -> Layout:
+        """Its axes and fans."""
+        return self.declared.layout
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its canonical names."""
+        return (self.name, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Every parameter of a model, each tensor once, in module order, and the statistics its norms track."""
+
+    parameters: tuple[Parameter, ...]
+    statistics: tuple[Parameter, ...]

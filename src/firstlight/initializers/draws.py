@@ -1,0 +1,57 @@
+"""What an initializer decides for one tensor, as data: how its values come about.
+
+Initializers make draws; ``sample`` and the writers carry them out. Only ``Sampled`` needs the random field element by
+element; a ``Built`` is a whole tensor that no single word decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from ..fields import Key, Transform
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Every element is ``value``."""
+
+    value: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Equal parts along axis 0, each filled with one value: the gates of a recurrent bias."""
+
+    values: tuple[float, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Each element is ``transform`` of its own word of the field; ``mean`` and ``std`` are the values' in theory."""
+
+    transform: Transform
+    mean: float
+    std: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A whole tensor: ``build(key, device)`` gives it with the layout's shape.
+
+    ``mean`` and ``std`` are the values' in theory, ``None`` where they are not defined.
+    """
+
+    build: Callable[[Key, torch.device], torch.Tensor]
+    mean: float | None
+    std: float | None
+
+
+Draw = Fill | Segments | Sampled | Built

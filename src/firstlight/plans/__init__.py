@@ -1,0 +1,17 @@
+"""What to do to each parameter and why, as data."""
+
+from .records import Decision, Entry, Keep, OwnReset, Plan
+from .rules import Rules, check_covered, check_used, override, split
+
+__all__ = [
+    "Decision",
+    "Entry",
+    "Keep",
+    "OwnReset",
+    "Plan",
+    "Rules",
+    "check_covered",
+    "check_used",
+    "override",
+    "split",
+]

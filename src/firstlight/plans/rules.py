@@ -1,0 +1,93 @@
+"""Rules: what the user says of single parameters, over what the scheme would choose.
+
+A rule's pattern is a glob over parameter names or over ``ModuleType.parameter`` (see ``graphs.axes.matches``); its
+value is an initializer, ``Keep``, or ``Axes`` (which the graph reads, so that the scheme covers the weight).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..errors import ArgumentError, UncoveredParameterError
+from ..graphs.axes import Axes, matches
+from ..graphs.records import Graph, Parameter
+from ..initializers.base import Initializer
+from .records import Entry, Keep, Plan
+
+Rules = Mapping[str, Initializer | Keep | Axes]
+
+
+def split(rules: Rules | None) -> tuple[dict[str, Axes], dict[str, Initializer | Keep]]:
+    """The rules that declare axes, and the rules that decide; ArgumentError for any other value."""
+    axes: dict[str, Axes] = {}
+    decisions: dict[str, Initializer | Keep] = {}
+    for pattern, value in (rules or {}).items():
+        if isinstance(value, Axes):
+            axes[pattern] = value
+        elif isinstance(value, Initializer | Keep):
+            decisions[pattern] = value
+        else:
+            raise ArgumentError(
+                f"the rule {pattern!r} gives {value!r}: give an initializer (fl.Ones()), fl.Keep(reason), "
+                "or fl.Axes(out=0, in_=1)"
+            )
+    return axes, decisions
+
+
+def override(plan: Plan, decisions: Mapping[str, Initializer | Keep]) -> Plan:
+    """The plan with the first matching rule's decision wherever one matches."""
+
+    def change(entry: Entry) -> Entry:
+        for pattern, decision in decisions.items():
+            if means(pattern, entry.parameter):
+                reason = decision.reason if isinstance(decision, Keep) else f"your rule {pattern!r}"
+                return replace(entry, decision=decision, reason=reason, reference="")
+        return entry
+
+    return plan.map(change)
+
+
+def means(pattern: str, parameter: Parameter) -> bool:
+    """Whether ``pattern`` means this parameter, under any of its names."""
+    return any(matches(pattern, n, parameter.module_types, parameter.local_name) for n in parameter.names)
+
+
+def check_used(rules: Rules | None, graph: Graph) -> None:
+    """ArgumentError for a rule that matches nothing: most often a misspelt name."""
+    parameters = (*graph.parameters, *graph.statistics)
+    for pattern in rules or {}:
+        if not any(means(pattern, p) for p in parameters):
+            known = {n for p in parameters for n in (*p.names, f"{p.module_types[0]}.{p.local_name}")}
+            near = difflib.get_close_matches(pattern, sorted(known), n=3, cutoff=0.5)
+            hint = f" Nearest: {', '.join(near)}." if near else ""
+            raise ArgumentError(f"the rule {pattern!r} matches no parameter of the model.{hint}")
+
+
+def check_covered(plan: Plan) -> None:
+    """UncoveredParameterError naming every parameter no rule covers, with the one-line rules that would."""
+    missing = plan.uncovered
+    if not missing:
+        return
+    by_type: dict[str, Parameter] = {}
+    for p in missing:
+        by_type.setdefault(f"{p.module_types[0]}.{p.local_name}", p)
+    lines = [f"  {p.name}  {p.layout.shape}  in {p.module_types[0]}" for p in missing[:10]]
+    if len(missing) > 10:
+        lines.append(f"  … and {len(missing) - 10} more")
+    shown = ", ".join(f'"{key}": {_suggestion(p)}' for key, p in list(by_type.items())[:4])
+    more = ", …" if len(by_type) > 4 else ""
+    count = f"{len(missing)} parameter{'s' * (len(missing) > 1)}"
+    raise UncoveredParameterError(
+        f"the scheme {plan.scheme!r} does not know {count}:\n"
+        + "\n".join(lines)
+        + f"\nSay what they are, for example:\n  rules={{{shown}{more}}}\n"
+        "fl.Axes(out, in_) lets the scheme treat a weight as its own; fl.Keep() leaves a parameter as it is."
+    )
+
+
+def _suggestion(parameter: Parameter) -> str:
+    if len(parameter.layout.shape) >= 2:
+        return "fl.Axes(out=0, in_=1)"
+    return "fl.Zeros()" if "bias" in parameter.local_name or "beta" in parameter.local_name else "fl.Ones()"

@@ -1,0 +1,145 @@
+"""From a plan and a live model to what will be written where: every check stands here, before the first write.
+
+``apply_`` writes what this returns; nothing in here changes the model.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, ParameterError, TransferError, UnsupportedParameterError
+from ..fields import Key, key
+from ..graphs import Role, Slot, slots
+from ..initializers.draws import Built, Draw
+from ..plans import Entry, Keep, OwnReset, Plan, check_covered
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One tensor of the model, what it will hold (``None``: it is kept), and the key its values come from."""
+
+    entry: Entry
+    tensor: torch.Tensor
+    draw: Draw | None
+    key: Key
+
+
+def resolve(model: nn.Module, plan: Plan, seed: int) -> tuple[Write, ...]:
+    """What ``plan`` means for ``model``, every tensor once.
+
+    Raises:
+        ArgumentError: the seed is not a 64-bit count, or an initializer does not fit its parameter.
+        UncoveredParameterError: the plan leaves a parameter undecided.
+        UnsupportedParameterError: a parameter is complex, quantised, integer, or has no storage.
+        ParameterError: the plan was made for another model.
+        TransferError: weights from a file cannot be read or do not fit.
+    """
+    seed = checked_seed(seed)
+    check_covered(plan)
+    places: dict[str, Slot] = {}
+    for slot in slots(model):
+        places.setdefault(slot.name, slot)
+    resets = _own_resets(plan, places, seed)
+    return tuple(_write(entry, places, seed, resets) for entry in plan.entries)
+
+
+def checked_seed(seed: int) -> int:
+    """``seed`` as an int from 0 to 2⁶⁴ - 1, or ArgumentError."""
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise ArgumentError(f"seed={seed!r} is no whole number: give one from 0 to 2**64 - 1") from None
+    if not 0 <= value < 2**64:
+        raise ArgumentError(f"seed={seed} lies outside 0 to 2**64 - 1")
+    return value
+
+
+def _write(entry: Entry, places: Mapping[str, Slot], seed: int, resets: Mapping[str, torch.Tensor]) -> Write:
+    parameter = entry.parameter
+    slot = places.get(parameter.name)
+    if slot is None or tuple(slot.tensor.shape) != parameter.layout.shape:
+        found = "it has no such tensor" if slot is None else f"there it has the shape {tuple(slot.tensor.shape)}"
+        raise ParameterError(
+            f"the plan for {parameter.name!r} {parameter.layout.shape} was made for another model: {found}. "
+            "Make the plan from the model it is applied to."
+        )
+    target = key(seed, parameter.name)
+    if isinstance(entry.decision, Keep) or entry.decision is None:
+        return Write(entry, slot.tensor, None, target)
+    _refuse_unsupported(parameter.name, slot.tensor, counter=parameter.role is Role.BATCHES_SEEN)
+    if isinstance(entry.decision, OwnReset):
+        return Write(entry, slot.tensor, _given(resets[parameter.name]), target)
+    try:
+        draw = entry.decision.draw(parameter.layout)
+    except (ArgumentError, TransferError) as error:
+        raise type(error)(f"{parameter.name!r} {parameter.layout.shape}: {error}") from error
+    return Write(entry, slot.tensor, draw, target)
+
+
+def _refuse_unsupported(name: str, tensor: torch.Tensor, *, counter: bool) -> None:
+    fault = ""
+    if tensor.is_quantized:
+        fault = "is quantised; initialize the float model, then quantise it"
+    elif tensor.is_complex():
+        fault = f"is complex ({tensor.dtype}); hold its real and imaginary parts as two real parameters"
+    elif tensor.dtype not in _FLOATS and not counter:
+        fault = f"has the dtype {tensor.dtype}; initial weights are float16, bfloat16, float32 or float64"
+    elif tensor.is_meta:
+        fault = "is on the meta device and has no storage; call model.to_empty(device=...) first"
+    elif hasattr(tensor, "placements"):
+        fault = "is a sharded DTensor, which this version cannot write; initialize before sharding"
+    elif tensor.layout is not torch.strided:
+        fault = f"has the sparse layout {tensor.layout}; initialize its dense form"
+    if fault:
+        raise UnsupportedParameterError(
+            f"the parameter {name!r} {fault}. To leave it as it is: rules={{{name!r}: fl.Keep()}}"
+        )
+
+
+def _given(values: torch.Tensor) -> Built:
+    def build(key: Key, device: torch.device) -> torch.Tensor:  # noqa: ARG001 - already drawn
+        return values.to(device)
+
+    return Built(build, mean=None, std=None)
+
+
+def _own_resets(plan: Plan, places: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
+    """What the modules' own ``reset_parameters`` give, by parameter name, drawn on copies.
+
+    Each runs under its own random state, seeded by the seed and the module's name, and leaves the global one as
+    it was.
+    """
+    values: dict[str, torch.Tensor] = {}
+    done: dict[int, nn.Module] = {}
+    for entry in plan.entries:
+        slot = places.get(entry.parameter.name)
+        if slot is None or not isinstance(entry.decision, OwnReset):
+            continue
+        if id(slot.owner) not in done:
+            done[id(slot.owner)] = _reset_copy(slot, seed)
+        drawn = getattr(done[id(slot.owner)], slot.local_name)
+        if tuple(drawn.shape) != tuple(slot.tensor.shape):
+            raise ParameterError(f"reset_parameters of {slot.module!r} changes the shape of {slot.local_name!r}")
+        values[entry.parameter.name] = drawn.detach()
+    return values
+
+
+def _reset_copy(slot: Slot, seed: int) -> nn.Module:
+    twin = copy.deepcopy(slot.owner)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, slot.module, "reset_parameters").stream & (2**63 - 1))
+        try:
+            twin.reset_parameters()  # type: ignore[operator]
+        except Exception as error:
+            raise ParameterError(
+                f"reset_parameters of {type(twin).__name__} ({slot.module!r}) raised: {error!r}"
+            ) from error
+    return twin

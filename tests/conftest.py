@@ -1,0 +1,21 @@
+"""What all tests share: the folder of small models on the path, and where the shared data lies."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with CIFAR-10, or a skip where it is absent."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("FIRSTLIGHT_DATA", root.parent / "shared" / "data"))
+    if not (folder / "cifar10-test.parquet").is_file():
+        pytest.skip(f"no shared data at {folder} (set FIRSTLIGHT_DATA)")
+    return folder
