@@ -1,7 +1,7 @@
 """How fast the fields are, beside torch, in one run: ``python benchmarks/fields.py [--quick]``.
 
 The contenders take turns, so that a change in the machine's load meets both. A line's times are the least of its
-repetitions; start-up times, each a process of its own, are medians. Ratios are what counts: above 1 is faster than torch.
+repetitions; start-up times, each a process of its own, are medians. Ratios count: above 1 is faster than torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 def least(contenders: list[tuple[Callable[[], object], int]], calls: int = 1) -> list[float]:
-    """Seconds per call of each contender (function, repetitions): the least, taken in turns after one call unmeasured."""
+    """Seconds per call of each contender (function, repetitions): the least, in turns, after one call unmeasured."""
     best = [math.inf] * len(contenders)
     for function, _ in contenders:
         function()
@@ -46,34 +46,26 @@ def line(what: str, ours: float, theirs: float, goal: str, unit: float = 1e3, na
     print(f"{what:44s} {ours * unit:10.3f} {name}  {theirs * unit:10.3f} {name} {ratio}   goal {goal}", flush=True)
 
 
-def large(quick: bool) -> None:
-    """One tensor of 10⁶ and of 10⁸ elements."""
-    init = torch.nn.init
-    for dtype in (torch.float32, torch.bfloat16):
-        for count in (10**6,) if quick else (10**6, 10**8):
-            ours, theirs = torch.empty(count, dtype=dtype), torch.empty(count, dtype=dtype)
-            many, few = (60, 20) if count == 10**6 else (7, 3)
-            label = f"{str(dtype).removeprefix('torch.')} {count:.0e} "
-            rows: list[tuple[str, Callable[[], object], Callable[[], object], int, str]] = [
-                ("uniform / uniform_", lambda: fill_(ours, uniform(-1, 1), KEY), lambda: init.uniform_(theirs), few, "≥ 8"),
-                ("normal / normal_", lambda: fill_(ours, normal(0, 1), KEY), lambda: init.normal_(theirs), few, "≥ 5"),
-                (
-                    "truncated 3σ / trunc_normal_",
-                    lambda: fill_(ours, truncated_normal(0, 1, -3, 3), KEY),
-                    lambda: init.trunc_normal_(theirs, a=-3.0, b=3.0),
-                    few if count == 10**6 else 1,
-                    "≥ 40",
-                ),
-                (
-                    "normal / fill_",
-                    lambda: fill_(ours, normal(0, 1), KEY),
-                    lambda: theirs.fill_(1.0),
-                    many,
-                    "≥ 0.45" if count == 10**8 and dtype == torch.float32 else "-",
-                ),
-            ]
-            for what, mine, torchs, repetitions, goal in rows:
-                line(label + what, *least([(mine, many), (torchs, repetitions)]), goal)
+def large(count: int, dtype: torch.dtype) -> None:
+    """One tensor of ``count`` elements."""
+    ours, theirs, init = torch.empty(count, dtype=dtype), torch.empty(count, dtype=dtype), torch.nn.init
+    many, few, once = (60, 20, 20) if count == 10**6 else (7, 3, 1)
+    label = f"{str(dtype).removeprefix('torch.')} {count:.0e} "
+
+    def row(what: str, mine: Callable[[], object], torchs: Callable[[], object], repetitions: int, goal: str) -> None:
+        line(label + what, *least([(mine, many), (torchs, repetitions)]), goal)
+
+    row("uniform / uniform_", lambda: fill_(ours, uniform(-1, 1), KEY), lambda: init.uniform_(theirs), few, "≥ 8")
+    row("normal / normal_", lambda: fill_(ours, normal(0, 1), KEY), lambda: init.normal_(theirs), few, "≥ 5")
+    row(
+        "truncated 3σ / trunc_normal_",
+        lambda: fill_(ours, truncated_normal(0, 1, -3, 3), KEY),
+        lambda: init.trunc_normal_(theirs, a=-3.0, b=3.0),
+        once,
+        "≥ 40",
+    )
+    goal = "≥ 0.45" if count == 10**8 and dtype == torch.float32 else "-"
+    row("normal / fill_", lambda: fill_(ours, normal(0, 1), KEY), lambda: theirs.fill_(1.0), many, goal)
 
 
 def small_and_many() -> None:
@@ -143,10 +135,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="leave out 10⁸ elements (torch takes minutes there)")
     arguments = parser.parse_args()
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
-    print(f"{platform.machine()} {platform.processor()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} torch threads")
+    print(
+        f"{platform.machine()} {platform.processor()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} torch threads"
+    )
     print(f"torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()}), load average {load}")
     print(f"\n{'':44s} {'firstlight':>13s}  {'torch':>13s} {'ratio':>11s}")
-    large(arguments.quick)
+    for dtype in (torch.float32, torch.bfloat16):
+        for count in (10**6,) if arguments.quick else (10**6, 10**8):
+            large(count, dtype)
     small_and_many()
     start_up(4 if arguments.quick else 8)
 

@@ -1,9 +1,9 @@
 """Fit the polynomials of ``firstlight/fields/coefficients.py`` and print them as that file has them.
 
-Needs scipy. Φ⁻¹((1 + t)/2) / t is smooth in w = −log2(1 − t²), so one polynomial covers what 32-bit probabilities reach,
-w up to 31; a second takes 64-bit ones from there to 62. log2 of a significand is a third. Each is a minimax fit (Lawson's
-iteratively reweighted least squares on Chebyshev nodes), its coefficients rounded to float32 from the highest to the
-lowest, with the lower ones refitted after each rounding.
+Needs scipy. Φ⁻¹((1 + t)/2) / t is smooth in w = −log2(1 − t²), so one polynomial covers what 32-bit probabilities
+reach, w up to 31; a second takes 64-bit ones from there to 62. log2 of a significand is a third. Each is a minimax fit
+(Lawson's iteratively reweighted least squares on Chebyshev nodes). The quantiles' coefficients are rounded to float32
+from the highest to the lowest, with the lower ones refitted after each rounding.
 
     python tools/fit_quantile.py            # prints the coefficients and the errors of the fits
 """

@@ -121,11 +121,14 @@ def test_code_for_avx2_gives_the_same_bits():
         pytest.skip("x86 only")
     haswell = compiler.Machine(here.triple, "haswell", "+avx2,+fma,+f16c,+bmi,+bmi2")
     for transform in (uniform(-1, 1), normal(0, 1), truncated_normal(0, 1, -2, 2), truncated_normal(0, 1, 5, 9)):
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        half = (
+            (torch.float16, torch.bfloat16) if transform.kind == "uniform" else ()
+        )  # each kernel takes ½ s to compile
+        for dtype in (torch.float32, *half):
             name = str(dtype).removeprefix("torch.")
             code = compiler.compile_object(codegen.kernel_module(transform.kind, name), haswell)
             call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)
-            kernel = call(compiler._link(code, haswell, "kernel"))
+            kernel = call(compiler._link(code, haswell, "kernel")[0])
             out = torch.empty(3000, dtype=dtype)
             kernel(JOB.pack(out.data_ptr(), 5, 3000, 1, 2, transform.packed, 0, 0, 0), 0, 47)
             assert torch.equal(out, values(transform, Key(1, 2), 5, 3005, dtype=dtype))

@@ -53,7 +53,9 @@ def test_bfloat16_and_float16_round_denormal_results_too():
 
 def test_one_list_equals_one_by_one():
     sizes = [0, 1, 63, 64, 65, 1000, 40_000, 3, 200_000]
-    jobs = [Job(torch.empty(n, dtype=DTYPES[i % 4]), TRANSFORMS[i % 4], key(i, "w"), i * 7) for i, n in enumerate(sizes)]
+    jobs = [
+        Job(torch.empty(n, dtype=DTYPES[i % 4]), TRANSFORMS[i % 4], key(i, "w"), i * 7) for i, n in enumerate(sizes)
+    ]
     fill_many_(jobs)
     for job in jobs:
         alone = fill_(torch.empty_like(job.tensor), job.transform, job.key, job.start)
@@ -211,7 +213,7 @@ def test_without_the_native_engine_the_reference_steps_in(monkeypatch):
     expected = values(NORMAL, KEY, 0, 1000)
 
     def refuse(kind, dtype):
-        raise module.native.Unavailable("the CPU toaster has no fma")
+        raise module.native.UnavailableError("the CPU toaster has no fma")
 
     monkeypatch.setattr(module.native, "kernel", refuse)
     monkeypatch.setattr(module.native, "loaded", lambda kind, dtype: 0)

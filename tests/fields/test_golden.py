@@ -15,7 +15,7 @@ INTEGERS = {"float32": torch.int32, "float16": torch.int16, "bfloat16": torch.in
 
 
 def test_the_format_is_the_golden_one():
-    assert fields.FORMAT == GOLDEN["format"]
+    assert GOLDEN["format"] == fields.FORMAT
 
 
 def test_keys_and_words():

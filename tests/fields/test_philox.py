@@ -32,7 +32,7 @@ def native_group():
         pytest.skip(machine.lacks("int32"))
     module = ir.Module("known_answers")
     codegen._edge_function(module, "words", "int32").linkage = "external"
-    address = compiler._link(compiler.compile_object(str(module), machine), machine, "edge")
+    (address,) = compiler._link(compiler.compile_object(str(module), machine), machine, "edge")
     types = ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
     return ctypes.CFUNCTYPE(None, *types)(address)
 

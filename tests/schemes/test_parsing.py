@@ -19,6 +19,7 @@ LABELS = {
     "he_normal(fan_in)": "he_normal",
     "he_normal(activation=leaky_relu, parameter=0.2)": "he_normal(activation=leaky_relu, parameter=0.2)",
     "orthogonal(gain=1.41)": "orthogonal(gain=1.41)",
+    "orthogonal(gain=relu)": "orthogonal(gain=relu)",
     "glorot_normal(forget_bias=0)": "glorot_normal(forget_bias=0)",
     "variance_scaling(2.0, fan_avg, uniform)": "variance_scaling(scale=2.0, mode=fan_avg, distribution=uniform)",
     "torch": "torch",

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Final, final
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
-from torch.nn.parameter import Parameter, is_lazy
 
-from ..errors import ArgumentError, UnknownNameError, UnsupportedParameterError
+from ..errors import ArgumentError, UnknownNameError
 from . import reference
 from .keys import Key
 from .llvm import engine as native
+from .tensors import DTYPES, PLAIN, is_flat, parts, refuse_unfit
 from .transforms import WORDS, Transform
 
 ENGINES: Final = ("llvm", "reference")
@@ -30,9 +30,6 @@ SIZE: Final = 1 << 63
 """Elements of a field."""
 BUFFER: Final = 1 << 20
 """Elements that are generated at once for a tensor that cannot be written directly."""
-
-_DTYPES: Final = frozenset((torch.float32, torch.float16, torch.bfloat16, torch.float64))
-_PLAIN: Final = frozenset((Tensor, Parameter))
 
 
 @final
@@ -79,7 +76,7 @@ def fill_(tensor: Tensor, transform: Transform, key: Key, start: int = 0, engine
     >>> fill_(torch.empty(3), normal(0.0, 1.0), key(0, "weight"))
     tensor([ 0.8053, -0.4782, -0.5029])
     """
-    if engine is None and type(tensor) in _PLAIN and tensor.is_cpu and tensor.dtype in _DTYPES:
+    if engine is None and type(tensor) in PLAIN and tensor.is_cpu and tensor.dtype in DTYPES:
         # One small tensor: what Python does here is most of the time, so nothing is built that is not needed.
         address = native.loaded(transform.kind, tensor.dtype)
         if address and tensor.layout is torch.strided and tensor.is_contiguous() and not tensor.is_neg():
@@ -108,7 +105,7 @@ def fill_many_(jobs: Sequence[Job], engine: str | None = None) -> None:
     works: list[native.Work] = []
     others: list[Job] = []
     for job in jobs:
-        if job.tensor.numel() and job.tensor.is_cpu and _is_flat(job.tensor) and _native(job, engine):
+        if job.tensor.numel() and job.tensor.is_cpu and is_flat(job.tensor) and _native(job, engine):
             works.append((job.tensor, job.transform, job.key, operator.index(job.start)))
         else:
             others.append(job)
@@ -168,24 +165,7 @@ def _length(start: int, stop: int) -> int:
 def _check(job: Job, engine: str | None) -> None:
     """Refuse a job that cannot be done as it stands."""
     tensor = job.tensor
-    if is_lazy(tensor):
-        raise UnsupportedParameterError(
-            "the tensor is lazily initialised and has no shape yet: run the model once on a batch first"
-        )
-    what = f"a tensor of shape {tuple(tensor.shape)} and dtype {tensor.dtype}"
-    if tensor.dtype not in _DTYPES:
-        raise UnsupportedParameterError(f"cannot fill {what}: float32, float16, bfloat16 and float64 take random values")
-    if tensor.is_meta:
-        raise UnsupportedParameterError(f"cannot fill {what} on the meta device: give it memory first (model.to_empty(...))")
-    if tensor.layout is not torch.strided:
-        raise UnsupportedParameterError(f"cannot fill {what} and layout {tensor.layout}: fill a dense tensor")
-    if not tensor.is_contiguous() and _may_overlap(tensor):
-        raise UnsupportedParameterError(
-            f"cannot fill {what}: its strides {tensor.stride()} let elements share memory (an expanded tensor?); "
-            f"fill the tensor it was expanded from, or a .clone()"
-        )
-    if type(tensor) not in _PLAIN and tensor.numel() and tensor.is_cpu and not _address(tensor):
-        raise UnsupportedParameterError(f"cannot fill {what}: a {type(tensor).__name__} has no memory of its own")
+    refuse_unfit(tensor)
     if engine == "llvm" and not tensor.is_cpu:
         raise ArgumentError(f"engine='llvm' writes CPU memory, the tensor is on {tensor.device}: leave engine out")
     if job.transform.kind == "words":
@@ -195,36 +175,12 @@ def _check(job: Job, engine: str | None) -> None:
     except TypeError:
         raise ArgumentError(f"start={job.start!r} is not an integer") from None
     if not 0 <= start <= SIZE - tensor.numel():
-        raise ArgumentError(f"start={start} with {tensor.numel()} elements leaves the field: 0 ≤ start, start + n ≤ 2**63")
+        raise ArgumentError(
+            f"start={start} with {tensor.numel()} elements leaves the field: 0 ≤ start, start + n ≤ 2**63"
+        )
 
 
-def _address(tensor: Tensor) -> int:
-    """Where the tensor's memory begins; 0 for a wrapper (fake, distributed) that has none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return tensor.data_ptr()
-    except (RuntimeError, NotImplementedError):
-        return 0
-
-
-def _may_overlap(tensor: Tensor) -> bool:
-    """Whether two elements may share memory: no nesting of the strides shows that they do not."""
-    reach = 0
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size > 1:
-            if stride <= reach:
-                return True
-            reach += stride * (size - 1)
-    return False
-
-
-def _is_flat(tensor: Tensor) -> bool:
-    """Whether the tensor's memory is its values in row-major order."""
-    return tensor.is_contiguous() and not tensor.is_neg()
-
-
-@lru_cache(maxsize=None)
+@cache
 def _warn(reason: str) -> None:
     """Say once that the native engine is not there."""
     warnings.warn(
@@ -240,7 +196,7 @@ def _native(job: Job, engine: str | None) -> bool:
         return False
     try:
         native.kernel(job.transform.kind, job.tensor.dtype)
-    except native.Unavailable as error:
+    except native.UnavailableError as error:
         if engine == "llvm":
             raise ArgumentError(f"engine='llvm' is not available: {error}; leave engine out") from error
         _warn(str(error))
@@ -248,7 +204,7 @@ def _native(job: Job, engine: str | None) -> bool:
     return True
 
 
-@lru_cache(maxsize=None)
+@cache
 def _has_float64(device: str) -> bool:
     """Whether a kind of device computes in float64, as the reference engine must."""
     try:
@@ -265,10 +221,10 @@ def _fill_indirectly(job: Job, engine: str | None) -> None:
         return
     on_cpu = tensor.is_cpu
     by_reference = not _native(job, engine) if on_cpu else _has_float64(tensor.device.type)
-    if by_reference and _is_flat(tensor):
+    if by_reference and is_flat(tensor):
         reference.fill(tensor.view(-1), job.transform, job.key, start)
         return
-    for part, offset in _parts(tensor, 0):
+    for part, offset in parts(tensor, BUFFER):
         buffer = torch.empty(part.shape, dtype=part.dtype, device=part.device if by_reference else "cpu")
         chunk = Job(buffer, job.transform, job.key, start + offset)
         if by_reference or not _native(chunk, engine):
@@ -276,19 +232,3 @@ def _fill_indirectly(job: Job, engine: str | None) -> None:
         else:
             native.write([(buffer, job.transform, job.key, start + offset)])
         part.copy_(buffer)
-
-
-def _parts(tensor: Tensor, offset: int) -> Iterator[tuple[Tensor, int]]:
-    """Views of at most BUFFER elements that make up the tensor in row-major order, each with its first index."""
-    count = tensor.numel()
-    if count <= BUFFER:
-        yield tensor, offset
-        return
-    row = count // tensor.shape[0]
-    if row > BUFFER:
-        for index in range(tensor.shape[0]):
-            yield from _parts(tensor[index], offset + index * row)
-        return
-    step = BUFFER // row
-    for index in range(0, tensor.shape[0], step):
-        yield tensor[index : index + step], offset + index * row

@@ -30,7 +30,7 @@ REACH: Final = 6.2303
 @final
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How a word ``u`` of 32 random bits becomes a value; make one with ``uniform``, ``normal`` or ``truncated_normal``.
+    """How 32 random bits become a value; made by ``uniform``, ``normal`` and ``truncated_normal``.
 
     Args:
         kind: which formula.

@@ -32,6 +32,7 @@ from ..initializers import (
     VarianceScaling,
     Zeros,
 )
+from ..initializers import gain as activation_gain
 from .weights import Choose
 
 _CONVOLUTIONS = (Role.CONV, Role.CONV_TRANSPOSED)
@@ -96,12 +97,17 @@ def _variance_scaling(scale: float = 1.0, mode: str = "fan_in", distribution: st
     return _everywhere(VarianceScaling(scale, mode, distribution))  # type: ignore[arg-type]
 
 
-def _glorot_uniform(gain: float = 1.0) -> Choose:
-    return _everywhere(GlorotUniform(gain))
+def _number(gain: float | str) -> float:
+    """A gain as a number, or that of an activation by its name."""
+    return activation_gain(gain) if isinstance(gain, str) else gain
 
 
-def _glorot_normal(gain: float = 1.0) -> Choose:
-    return _everywhere(GlorotNormal(gain))
+def _glorot_uniform(gain: float | str = 1.0) -> Choose:
+    return _everywhere(GlorotUniform(_number(gain)))
+
+
+def _glorot_normal(gain: float | str = 1.0) -> Choose:
+    return _everywhere(GlorotNormal(_number(gain)))
 
 
 def _he_uniform(mode: str = "fan_in", activation: str = "relu", parameter: float | None = None) -> Choose:
@@ -120,12 +126,13 @@ def _lecun_normal() -> Choose:
     return _everywhere(LecunNormal())
 
 
-def _orthogonal(gain: float = 1.0) -> Choose:
-    return _everywhere(Orthogonal(gain))
+def _orthogonal(gain: float | str = 1.0) -> Choose:
+    return _everywhere(Orthogonal(_number(gain)))
 
 
-def _delta_orthogonal(gain: float = 1.0) -> Choose:
-    return _on_convolutions(DeltaOrthogonal(gain), Orthogonal(gain))
+def _delta_orthogonal(gain: float | str = 1.0) -> Choose:
+    factor = _number(gain)
+    return _on_convolutions(DeltaOrthogonal(factor), Orthogonal(factor))
 
 
 def _sparse(sparsity: float = 0.9, std: float = 0.01) -> Choose:

@@ -103,9 +103,10 @@ def _value(text: str) -> object:
 def _check_type(text: str, parameter: inspect.Parameter, value: object) -> None:
     """A number where a number goes and text where text goes; annotations here are ``float``, ``str``, ``| None``."""
     annotation = str(parameter.annotation)
-    allowed = (str,) if "str" in annotation else (int, float)
     if value is None and "None" in annotation:
         return
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        kind = "text" if "str" in annotation else "a number"
+    text_fits = isinstance(value, str) and "str" in annotation
+    number_fits = isinstance(value, int | float) and not isinstance(value, bool) and "float" in annotation
+    if not (text_fits or number_fits):
+        kind = "text" if "float" not in annotation else "a number"
         raise ArgumentError(f"in the scheme {text!r}, {parameter.name}={value!r} should be {kind}")

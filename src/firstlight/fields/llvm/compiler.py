@@ -17,6 +17,8 @@ import llvmlite.binding as llvm
 
 from . import cache
 
+TargetMachine = Any
+
 _LOADED: Final[list[Any]] = []
 """Execution engines: machine code lives as long as they do."""
 
@@ -78,7 +80,7 @@ def object_name(kernel: str, machine: Machine) -> str:
     return f"{kernel}-{hashlib.sha256(repr(parts).encode() + _sources()).hexdigest()[:32]}.o"
 
 
-def _target(machine: Machine) -> Any:
+def _target(machine: Machine) -> TargetMachine:
     """LLVM's code generator for a machine."""
     target = llvm.Target.from_triple(machine.triple)
     return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3, jit=True)
@@ -87,6 +89,8 @@ def _target(machine: Machine) -> Any:
 def compile_object(text: str, machine: Machine) -> bytes:
     """Object code for IR ``text``."""
     target = _target(machine)
+    if "windows" in machine.triple:
+        text += "\n@_fltused = global i32 0\n"  # the C runtime's mark of floating point; JIT code has no C runtime
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(target.target_data)
@@ -97,16 +101,15 @@ def compile_object(text: str, machine: Machine) -> bytes:
     return bytes(target.emit_object(module))
 
 
-def _link(code: bytes, machine: Machine, symbol: str) -> int:
-    """The address of ``symbol`` in object code, loaded into this process."""
+def _link(code: bytes, machine: Machine, *symbols: str) -> list[int]:
+    """The addresses of ``symbols`` in object code, loaded into this process."""
     empty = llvm.parse_assembly("")
     empty.triple = machine.triple
     engine = llvm.create_mcjit_compiler(empty, _target(machine))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = int(engine.get_function_address(symbol))
     _LOADED.append(engine)
-    return address
+    return [int(engine.get_function_address(symbol)) for symbol in symbols]
 
 
 @lru_cache(maxsize=1)
@@ -121,8 +124,8 @@ def lacks(dtype: str) -> str | None:
     return _host().lacks(dtype)
 
 
-def load(kind: str, dtype: str) -> int:
-    """The address of the kernel for a transform kind and dtype name; ``load("run", "")`` is that of ``run``."""
+def load(kind: str, dtype: str, *symbols: str) -> list[int]:
+    """Addresses in the code for a transform kind and dtype name; ``load("run", "", …)`` is what drives the kernels."""
     machine = _host()
     name = f"{kind}_{dtype}" if dtype else kind
     file = object_name(name, machine)
@@ -134,4 +137,4 @@ def load(kind: str, dtype: str) -> int:
         code = compile_object(text, machine)
         if _sources():
             cache.write(file, code)
-    return _link(code, machine, "kernel" if dtype else kind)
+    return _link(code, machine, *symbols)

@@ -166,7 +166,7 @@ def value(b: Builder, kind: str, word: Halves, job: Constants) -> Value:
     return v.narrow(b, word) if kind == "words" else _FORMULAS[kind](b, word, job)
 
 
-def store(b: Builder, dtype: str, values: list[Value], at: Value, stream: bool) -> None:
+def store(b: Builder, dtype: str, values: list[Value], at: Value) -> None:
     """Convert a group's four vectors of values to ``dtype`` and write them.
 
     Args:
@@ -174,12 +174,9 @@ def store(b: Builder, dtype: str, values: list[Value], at: Value, stream: bool) 
         dtype: a key of ITEM_SIZES.
         values: the group's elements in order.
         at: a byte pointer.
-        stream: past the caches (non-temporal); the address must then be a multiple of 64.
     """
     results = _converted(b, values, dtype)
     pointer = b.bitcast(at, results[0].type.as_pointer())
     for index, result in enumerate(results):
         place = b.gep(pointer, [v.I64(index)])
-        written = b.store(result, place, align=64 if stream else ITEM_SIZES[dtype])
-        if stream:
-            written.set_metadata("nontemporal", b.module.add_metadata([v.I32(1)]))
+        b.store(result, place, align=ITEM_SIZES[dtype])

@@ -9,11 +9,9 @@ from ..transforms import CONSTANTS
 
 PIECE: Final = 256
 """Groups of 64 elements that a thread takes at once: 16384 elements, some 10 µs."""
-STREAM: Final = 1
-"""Flag: write past the caches; all whole groups lie at multiples of 64 bytes."""
 
-JOB: Final = struct.Struct(f"<5Q{CONSTANTS.size}s3Q")
-"""pointer, start, count, seed, stream, the transform's constants, kernel, end (pieces up to this job's last), flags."""
+JOB: Final = struct.Struct(f"<5Q{CONSTANTS.size}s2Q")
+"""pointer, start, count, seed, stream, the transform's constants, kernel and end (pieces up to this job's last)."""
 
 FIELDS: Final = {
     "pointer": (0, "Q"),
@@ -31,6 +29,5 @@ FIELDS: Final = {
     "span": (64, "Q"),
     "kernel": (72, "Q"),
     "end": (80, "Q"),
-    "flags": (88, "Q"),
 }
 """Byte offset and ``struct`` code of every field."""

@@ -24,6 +24,7 @@ HALF_FLOATS: Final = ir.VectorType(F32, LANES // 2)
 
 Builder = Any
 Value = Any
+Type = Any
 
 
 def words(value: int) -> Value:
@@ -43,7 +44,7 @@ def wide(value: int) -> Value:
     return ir.Constant(WIDE, [signed] * WIDE.count)
 
 
-def splat(b: Builder, scalar: Value, vector: Any) -> Value:
+def splat(b: Builder, scalar: Value, vector: Type) -> Value:
     """A scalar in every lane."""
     one = b.insert_element(ir.Constant(vector, ir.Undefined), scalar, I32(0))
     zeros = ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
@@ -55,7 +56,7 @@ def shuffle(b: Builder, first: Value, second: Value, lanes: Sequence[int]) -> Va
     return b.shuffle_vector(first, second, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
 
-def intrinsic(b: Builder, name: str, result: Any, arguments: Sequence[Value]) -> Value:
+def intrinsic(b: Builder, name: str, result: Type, arguments: Sequence[Value]) -> Value:
     """A call of an LLVM intrinsic, declared in the module on first use."""
     known = b.module.globals
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
@@ -104,20 +105,25 @@ def join(b: Builder, halves: tuple[Value, Value]) -> Value:
     return shuffle(b, halves[0], halves[1], range(LANES))
 
 
-def interleave(b: Builder, emitters: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Let each emitter append its instructions, then deal all of them out evenly; the emitters' results, in order.
+def interleave(b: Builder, emitters: Sequence[tuple[Callable[[], Any], float, float]]) -> list[Any]:
+    """Let each emitter append its instructions, then deal all of them out; the emitters' results, in order.
 
-    The emitters must not depend on each other. LLVM and the CPU look only some hundred instructions ahead, and each
-    emitter is one long chain: dealt out, the chains hide each other's latency (measured on Zen 4: normals 16 % faster).
+    LLVM and the CPU look only some hundred instructions ahead, and each emitter is one long chain: dealt out, the
+    chains hide each other's latency (measured on Zen 4: normals 20 % faster).
+
+    Args:
+        b: where the code goes.
+        emitters: (function, start, stop): its instructions are spread evenly over the part [start, stop] of the whole,
+            0 to 1. Emitters must not depend on each other.
     """
     written = b.block.instructions
     begin = len(written)
     results, places = [], []
-    for emit in emitters:
+    for emit, start, stop in emitters:
         before = len(written)
         results.append(emit())
         length = len(written) - before
-        places += [(index + 0.5) / length for index in range(length)]
+        places += [start + (stop - start) * (index + 0.5) / length for index in range(length)]
     order = sorted(range(len(places)), key=places.__getitem__)
     written[begin:] = [written[begin + index] for index in order]
     return results

@@ -1,0 +1,1 @@
+"""How things look: number formats, tables, charts, one HTML page. Knows words and numbers only."""

@@ -1,0 +1,19 @@
+"""Fair experiments: which initialization, for this network and this task."""
+
+from .compare import compare
+from .data import load_task
+from .observer import Observer
+from .study import Study, load_study
+from .tasks import Split, Task, task_from_arrays, task_from_splits
+
+__all__ = [
+    "Observer",
+    "Split",
+    "Study",
+    "Task",
+    "compare",
+    "load_study",
+    "load_task",
+    "task_from_arrays",
+    "task_from_splits",
+]

@@ -1,0 +1,316 @@
+"""``compare``: which initialization, for this network and this task, by experiment.
+
+The verb of this room: it settles the question, runs the trials that are not done, and makes the study.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import ArgumentError, UnknownNameError
+from ..fields import FORMAT
+from ..initializers import Initializer
+from ..plans import Rules
+from ..writers import init_
+from .analysis import choose_rate
+from .data import load_task
+from .design import (
+    BATCH,
+    PRETRAINED,
+    SEEDS,
+    Arm,
+    Recipe,
+    grid,
+    make_arms,
+    make_rates,
+    make_recipe,
+    make_seeds,
+    source_grid,
+)
+from .execution import Bench, available_workers, run_all
+from .models import Model, ModelSource, checked_example
+from .observer import Observer, Silent
+from .records import Result, Setting, Trial
+from .store import Store, clear
+from .study import Study, as_note, make_study
+from .tasks import Task, save_task
+from .training import Work
+
+Key = tuple[str, str, float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Everything a study asks, settled and checked, before anything is written."""
+
+    task: Task
+    model: Model
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    baseline: str
+    rules: Rules | None
+    fingerprint: Mapping[str, object]
+    parameters: int
+
+    @property
+    def needs_source(self) -> bool:
+        return any(a.scheme == PRETRAINED for a in self.arms)
+
+
+def compare(
+    model: ModelSource = "mlp",
+    task: Task | str | Path | tuple[object, object] = "digits",
+    schemes: Sequence[str | Initializer] | None = None,
+    *,
+    learning_rates: Sequence[float] | None = None,
+    seeds: int | Sequence[int] = SEEDS,
+    optimizer: str = "sgd",
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = BATCH,
+    target: float | None = None,
+    baseline: str | None = None,
+    rules: Rules | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    workers: int | None = None,
+    observer: Observer | None = None,
+    command: str | None = None,
+) -> Study:
+    """Train every scheme at every learning rate from every seed, and say what the evidence allows.
+
+    Each arm's learning rate is the one with the best mean validation accuracy; the test split is read once per trial,
+    after its last step. All arms see the same batches in the same order from the same seed, so differences are paired.
+    Trials are kept in the run folder as they finish: the same call goes on where it was interrupted, and a call with
+    more seeds, arms or learning rates runs only what is new.
+
+    Args:
+        model: ``"mlp"``, ``"cnn"``, a function that gives a module (called with the input shape and the number of
+            classes if it takes two arguments), or its text ``"file.py:function"``.
+        task: ``"digits"``, ``"digits10"``, a path (.npz, .csv, .parquet, a folder or zip of images by class), the text
+            of a function, ``(inputs, labels)``, or a ``Task``.
+        schemes: names as ``catalogue()`` lists them, or initializers; ``"pretrained"`` trains the task's source first.
+        learning_rates: above 0; by default four, log-spaced, for the optimizer.
+        seeds: a count, or the seeds.
+        optimizer: ``"sgd"`` (momentum 0.9) or ``"adamw"`` (weight decay 0.01), at a constant rate.
+        steps: updates; 250 unless given. ``epochs`` says it in passes over the training split.
+        batch_size: examples an update.
+        target: validation accuracy whose first step is noted; half-way from chance to perfect unless given.
+        baseline: the arm the others are tested against; ``"torch"`` where it is one, else the first.
+        rules: what to do with parameters no scheme knows, as ``init_`` takes them.
+        out: the run folder; ``runs/<task>-<network>-<fingerprint>`` unless given.
+        fresh: start over: forget what the run folder holds of this or another study.
+        workers: processes; as many as cores unless given, 0 for none.
+        observer: told of progress.
+        command: what to print as the way to repeat the study.
+
+    Returns:
+        The study. ``report.html``, ``results.csv`` and ``results.json`` are in its folder.
+
+    Raises:
+        FirstlightError: the question cannot be asked as it stands; the run folder is as it was.
+        KeyboardInterrupt: interrupted; the same call goes on.
+    """
+    question = _settle(
+        model, task, schemes, learning_rates, seeds, optimizer, steps, epochs, batch_size, target, baseline, rules
+    )
+    processes = available_workers() if workers is None else workers
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 0:
+        raise ArgumentError(f"workers={workers!r} should be a count, 0 for none")
+    folder = Path(out) if out is not None else _default_folder(question)
+    if fresh:
+        clear(folder)
+    with Store(folder, question.fingerprint) as store:
+        setting = _setting(question, command)
+        results = _run(question, setting, store, processes, observer or Silent())
+    study = make_study(setting, results, folder)
+    study.to_csv()
+    study.to_json()
+    study.report()
+    return study
+
+
+def _settle(
+    model: ModelSource,
+    task: Task | str | Path | tuple[object, object],
+    schemes: Sequence[str | Initializer] | None,
+    learning_rates: Sequence[float] | None,
+    seeds: int | Sequence[int],
+    optimizer: str,
+    steps: int | None,
+    epochs: float | None,
+    batch_size: int,
+    target: float | None,
+    baseline: str | None,
+    rules: Rules | None,
+) -> _Question:
+    """Check the whole question; whatever is wrong with it is found here."""
+    loaded = load_task(task)
+    recipe = make_recipe(loaded, optimizer, steps, epochs, batch_size, target)
+    arms = make_arms(schemes, loaded)
+    rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
+    built = Model(model, loaded.input_shape, len(loaded.classes))
+    example = checked_example(built, loaded)
+    for arm in arms:
+        init_(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, rules=rules, digests=False)
+    labels = [a.label for a in arms]
+    if baseline is None:
+        baseline = "torch" if "torch" in labels else labels[0]
+    elif baseline not in labels:
+        raise UnknownNameError.of("baseline among the arms", baseline, labels)
+    fingerprint = {
+        "task": f"{loaded.name} {loaded.digest}",
+        "source": loaded.source.digest if loaded.source is not None else None,
+        "network": f"{built.name} {built.identity(example)}",
+        "recipe": asdict(recipe),
+        "rules": repr(sorted((rules or {}).items(), key=lambda r: r[0])),
+        "field format": FORMAT,
+        "torch": torch.__version__,
+    }
+    parameters = sum(p.numel() for p in example.parameters())
+    return _Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters)
+
+
+def _run(question: _Question, setting: Setting, store: Store, workers: int, observer: Observer) -> list[Result]:
+    """All results, sources first; those the store has are not run again."""
+    kept = store.results()
+    sources = [(("source", "source", t.learning_rate, t.seed), t) for t in _source_trials(question)]
+    targets = [(t.arm, t) for t in grid(question.arms, question.rates, question.seeds)]
+    identities = {a.label: a.identity for a in question.arms}
+    done = Counter("source" if k[0] == "source" else k[1] for k in kept)
+    totals = Counter(label for label, _ in targets) + Counter({"source": len(sources)} if sources else {})
+    present = {label: min(n, done.get(identities.get(label, label), 0)) for label, n in totals.items()}
+    observer.on_start(setting, totals, present)
+    completed = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="firstlight-") as scratch:
+            runner = _Runner(question, store, kept, workers, observer, Path(scratch))
+            source_results = runner.run_sources(sources)
+            identities[PRETRAINED], start = _pretrained_start(question, source_results, store.folder)
+            keyed = [(("target", identities[t.arm], t.learning_rate, t.seed), t) for _, t in targets]
+            results = [*source_results, *runner.run_targets(keyed, start)]
+            store.note("asked", as_note(setting, [k for k, _ in (*sources, *keyed)]))
+            completed = True
+            return results
+    finally:
+        observer.on_end(completed)
+
+
+def _source_trials(question: _Question) -> tuple[Trial, ...]:
+    return source_grid(question.rates, question.seeds) if question.needs_source else ()
+
+
+def _pretrained_start(question: _Question, results: Sequence[Result], folder: Path) -> tuple[str, Mapping[int, Path]]:
+    """The identity of the pretrained arm, which names its source's learning rate, and each seed's weights."""
+    if not results:
+        return PRETRAINED, {}
+    rate = choose_rate(results)
+    return f"{PRETRAINED} from rate {rate!r}", {s: _weights(folder, rate, s) for s in question.seeds}
+
+
+def _weights(folder: Path, rate: float, seed: int) -> Path:
+    return folder / "weights" / f"source-rate-{rate:g}-seed-{seed}.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runs what is missing of a list of trials and keeps what it gets."""
+
+    question: _Question
+    store: Store
+    kept: dict[Key, Result]
+    workers: int
+    observer: Observer
+    scratch: Path
+
+    def run_sources(self, keyed: Sequence[tuple[Key, Trial]]) -> list[Result]:
+        """The trials that train what ``pretrained`` starts from; each leaves its weights in the run folder."""
+        if not keyed or self.question.task.source is None:
+            return []
+        works = [
+            (key, Work(t, t.arm, save=_weights(self.store.folder, t.learning_rate, t.seed).resolve()))
+            for key, t in keyed
+        ]
+        # A result whose weights are gone is no use as a start.
+        missing = [(k, w) for k, w in works if k not in self.kept or not (w.save and w.save.is_file())]
+        self._run(missing, self.question.task.source, "source")
+        return [self.kept[k] for k, _ in keyed]
+
+    def run_targets(self, keyed: Sequence[tuple[Key, Trial]], start: Mapping[int, Path]) -> list[Result]:
+        """The trials of the study itself."""
+        schemes = {a.label: a.scheme for a in self.question.arms}
+        missing = [
+            (key, Work(t, schemes[t.arm], load=start[t.seed].resolve() if t.arm == PRETRAINED else None))
+            for key, t in keyed
+            if key not in self.kept
+        ]
+        self._run(missing, self.question.task, "target")
+        return [self.kept[k] for k, _ in keyed]
+
+    def _run(self, works: Sequence[tuple[Key, Work]], task: Task, name: str) -> None:
+        if not works:
+            return
+        keys = {w.trial: k for k, w in works}
+        save_task(task, self.scratch / name)
+        bench = Bench(self.scratch / name, self.question.model, self.question.recipe, self.question.rules)
+        for result in run_all([w for _, w in works], bench, self.workers):
+            key = keys[result.trial]
+            self.store.add(key[1], result)
+            self.kept[key] = result
+            self.observer.on_result(result)
+
+
+def _default_folder(question: _Question) -> Path:
+    network = question.model.name.rpartition(":")[2]
+    mark = _mark(question.fingerprint)[:8]
+    return Path("runs") / f"{question.task.name}-{network}-{mark}"
+
+
+def _mark(fingerprint: Mapping[str, object]) -> str:
+    return blake2b(dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _setting(question: _Question, command: str | None) -> Setting:
+    task, recipe = question.task, question.recipe
+    from_version = ".".join(map(str, sys.version_info[:3]))
+    return Setting(
+        task=f"{task.name}: {task.description}" if task.description else task.name,
+        network=question.model.name,
+        parameters=question.parameters,
+        classes=len(task.classes),
+        train_size=len(task.train),
+        validation_size=len(task.validation),
+        test_size=len(task.test),
+        arms=tuple(a.label for a in question.arms),
+        learning_rates=question.rates,
+        seeds=question.seeds,
+        optimizer=recipe.optimizer,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        target=recipe.target,
+        chance=task.chance,
+        baseline=question.baseline,
+        command=command or "firstlight.compare(…)",
+        versions=(
+            ("torch", torch.__version__),
+            ("numpy", np.__version__),
+            ("python", from_version),
+            ("field", str(FORMAT)),
+        ),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        fingerprint=_mark(question.fingerprint),
+    )

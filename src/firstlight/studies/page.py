@@ -1,0 +1,6 @@
+"""page."""
+
+
+def render(study: object) -> str:
+    """Page."""
+    return "<html></html>"

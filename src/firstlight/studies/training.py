@@ -1,0 +1,189 @@
+"""One trial: build, initialize, train, evaluate. Its result depends on its question alone.
+
+Runs in a worker of ``execution`` or in the caller's process; one thread, flushed denormals, its own random state, so
+the bits are the same whenever and wherever it runs on a machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import nn
+
+from ..fields import key, words
+from ..initializers import Initializer
+from ..plans import Rules
+from ..probes import Signal, measure_signal
+from ..schemes import Scheme, parse
+from ..schemes.pretrained import pretrained_scheme
+from ..writers import init_
+from .design import Recipe
+from .records import Point, Result, Status, Trial
+from .tasks import Split, Task
+
+# A loss this many times above guessing's has left every useful region; what follows is only numbers.
+DIVERGED = 1000.0
+_EVALUATE_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A trial with everything it takes: the arm's scheme, and the weights it loads or leaves behind."""
+
+    trial: Trial
+    scheme: str | Initializer
+    load: Path | None = None
+    save: Path | None = None
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a running trial has gathered so far."""
+
+    curve: list[Point]
+    signal: Signal | None = None
+    status: Status = "finished"
+    diverged_at: int | None = None
+
+
+def run_trial(
+    work: Work, task: Task, build: Callable[[], nn.Module], recipe: Recipe, rules: Rules | None = None
+) -> Result:
+    """Train once and say how it went. A model that raises gives a failed result; only an interrupt passes through."""
+    started = time.perf_counter()
+    progress = _Progress([])
+    test = (math.nan, math.nan)
+    error = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.trial.seed)
+        try:
+            model = build()
+            init_(model, _scheme(work), work.trial.seed, rules=rules, digests=False)
+            _train(model, task, recipe, work.trial, progress)
+            test = evaluate(model, task, task.test)
+            if work.save is not None:
+                _save(model, work.save)
+        except Exception as fault:
+            progress.status = "failed"
+            error = "".join(traceback.format_exception(fault)[-3:]).strip()
+    return _result(work.trial, task, recipe, progress, test, error, time.perf_counter() - started)
+
+
+def _scheme(work: Work) -> str | Scheme | Initializer:
+    if work.load is not None:
+        return pretrained_scheme("pretrained", str(work.load), parse("he_normal"))
+    return work.scheme
+
+
+def _train(model: nn.Module, task: Task, recipe: Recipe, trial: Trial, progress: _Progress) -> None:
+    optimizer = _optimizer(model, recipe, trial.learning_rate)
+    limit = DIVERGED * math.log(max(2, len(task.classes)))
+    total, since = 0.0, 0
+    model.train()
+    for step, index in enumerate(batches(len(task.train), recipe, trial.seed), start=1):
+        x, y = task.batch(task.train, index)
+        if step == 1:
+            progress.signal = measure_signal(model, x, y, F.cross_entropy)
+        loss = F.cross_entropy(model(x), y)
+        value = loss.item()
+        total, since = total + value, since + 1
+        diverged = not (math.isfinite(value) and value <= limit)
+        if not diverged:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if diverged or step % recipe.evaluate_every == 0 or step == recipe.steps:
+            accuracy, validation_loss = evaluate(model, task, task.validation)
+            progress.curve.append(Point(step, total / since, validation_loss, accuracy))
+            total, since = 0.0, 0
+            model.train()
+        if diverged:
+            progress.status, progress.diverged_at = "diverged", step
+            return
+
+
+def _optimizer(model: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(trained, lr=rate, fused=True)
+    return torch.optim.SGD(trained, lr=rate, momentum=0.9, fused=True)
+
+
+def batches(examples: int, recipe: Recipe, seed: int) -> Iterator[torch.Tensor]:
+    """The order of the examples, batch by batch: it depends on the seed alone, so all arms see the same."""
+    per_epoch = examples // recipe.batch_size
+    order = torch.empty(0, dtype=torch.int64)
+    for step in range(recipe.steps):
+        epoch, position = divmod(step, per_epoch)
+        if position == 0:
+            order = words(key(seed, f"epoch {epoch}", "batch order"), 0, examples).argsort(stable=True)
+        yield order[position * recipe.batch_size : (position + 1) * recipe.batch_size]
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task, split: Split) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy on a split; an output that is not finite counts as wrong."""
+    model.eval()
+    right, loss = 0, 0.0
+    for start in range(0, len(split), _EVALUATE_AT_ONCE):
+        x, y = task.batch(split, slice(start, start + _EVALUATE_AT_ONCE))
+        logits = model(x)
+        finite = torch.isfinite(logits).all(dim=1)
+        right += int(((logits.argmax(dim=1) == y) & finite).sum())
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+    return right / len(split), loss / len(split)
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    """The weights as safetensors, under the names ``pretrained`` looks for; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, draft)
+    draft.replace(path)
+
+
+def at_chance(accuracy: float, chance: float, examples: int) -> bool:
+    """Whether an accuracy is no better than guessing the largest class, by three standard errors."""
+    return not accuracy > chance + 3 * math.sqrt(chance * (1 - chance) / examples)
+
+
+def _result(
+    trial: Trial,
+    task: Task,
+    recipe: Recipe,
+    progress: _Progress,
+    test: tuple[float, float],
+    error: str | None,
+    seconds: float,
+) -> Result:
+    last = progress.curve[-1] if progress.curve else None
+    accuracy = last.validation_accuracy if last else math.nan
+    return Result(
+        trial=trial,
+        status=progress.status,
+        curve=tuple(progress.curve),
+        steps_to_target=next((p.step for p in progress.curve if p.validation_accuracy >= recipe.target), None),
+        diverged_at=progress.diverged_at,
+        at_chance=progress.status != "failed" and at_chance(accuracy, task.chance, len(task.validation)),
+        validation_accuracy=accuracy,
+        validation_loss=last.validation_loss if last else math.nan,
+        test_accuracy=test[0],
+        test_loss=test[1],
+        signal=progress.signal,
+        error=error,
+        wall_seconds=seconds,
+    )
+
+
+def failed(trial: Trial, error: str) -> Result:
+    """The result of a trial that could not say anything itself."""
+    nan = math.nan
+    return Result(trial, "failed", (), None, None, False, nan, nan, nan, nan, None, error, 0.0)
