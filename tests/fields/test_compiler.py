@@ -130,5 +130,5 @@ def test_code_for_avx2_gives_the_same_bits():
             call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)
             kernel = call(compiler._link(code, haswell, "kernel")[0])
             out = torch.empty(3000, dtype=dtype)
-            kernel(JOB.pack(out.data_ptr(), 5, 3000, 1, 2, transform.packed, 0, 0, 0), 0, 47)
+            kernel(JOB.pack(out.data_ptr(), 5, 3000, 1, 2, transform.packed, 0, 0), 0, 47)
             assert torch.equal(out, values(transform, Key(1, 2), 5, 3005, dtype=dtype))

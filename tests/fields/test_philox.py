@@ -46,7 +46,7 @@ def test_reference_known_answers(counter, key, expected):
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
 def test_native_known_answers(native_group, counter, key, expected):
     index, stream = counter[0] | counter[1] << 32, counter[2] | counter[3] << 32
-    job = JOB.pack(0, 0, 0, key[0] | key[1] << 32, stream, WORDS.packed, 0, 0, 0)
+    job = JOB.pack(0, 0, 0, key[0] | key[1] << 32, stream, WORDS.packed, 0, 0)
     out = (ctypes.c_uint32 * 64)()
     native_group(job, index >> 4, 0, 64, ctypes.addressof(out))
     assert tuple(out[16 * word + (index & 15)] for word in range(4)) == expected

@@ -107,7 +107,7 @@ def compare(
         learning_rates: above 0; by default four, log-spaced, for the optimizer.
         seeds: a count, or the seeds.
         optimizer: ``"sgd"`` (momentum 0.9) or ``"adamw"`` (weight decay 0.01), at a constant rate.
-        steps: updates; 250 unless given. ``epochs`` says it in passes over the training split.
+        steps: updates; 200 unless given. ``epochs`` says it in passes over the training split.
         batch_size: examples an update.
         target: validation accuracy whose first step is noted; half-way from chance to perfect unless given.
         baseline: the arm the others are tested against; ``"torch"`` where it is one, else the first.

@@ -37,10 +37,10 @@ SCHEMES = (
     "orthogonal(gain=relu)",
 )
 SEEDS = 10
-STEPS = 250
+STEPS = 200
 BATCH = 32
 PRETRAINED = "pretrained"
-POINTS = 25
+POINTS = 20
 
 
 @dataclass(frozen=True, slots=True)

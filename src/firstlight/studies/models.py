@@ -105,7 +105,7 @@ def checked_example(model: Model, task: Task) -> nn.Module:
         raise
     except Exception as error:
         raise ModelError(
-            f"the model {model.name!r} raised on a batch of shape {(2, *task.input_shape)}: {type(error).__name__}: {error}"
+            f"the model {model.name!r} raised on a batch of shape {(2, *task.input_shape)}: {error!r}"
         ) from error
     expected = (2, len(task.classes))
     if not isinstance(output, torch.Tensor) or tuple(output.shape) != expected:

@@ -88,6 +88,6 @@ def _cautions(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequenc
             at_edge = [a.arm for a in arms if a.learning_rate == edge and a.reached]
             if at_edge:
                 cautions.append(
-                    f"At the {which} learning rate tried ({rate(edge)}), so possibly better beyond it: {listing(at_edge)}."
+                    f"Best at the {which} learning rate tried ({rate(edge)}), so perhaps better beyond: {listing(at_edge)}."
                 )
     return cautions

@@ -67,9 +67,7 @@ def _edge_function(module: ir.Module, kind: str, dtype: str) -> Value:
     return function
 
 
-def _group_loop(
-    b: Builder, kind: str, dtype: str, bounds: tuple[Value, Value], job: Constants, at: Value
-) -> None:
+def _group_loop(b: Builder, kind: str, dtype: str, bounds: tuple[Value, Value], job: Constants, at: Value) -> None:
     """Whole groups, one after another, to consecutive addresses from ``at``.
 
     Stores are ordinary ones: past the caches (non-temporal) they were no faster at 10⁸ elements.

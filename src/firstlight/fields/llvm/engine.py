@@ -94,7 +94,7 @@ def _load(kind: str, dtype: torch.dtype) -> int:
 def write_one(tensor: Tensor, count: int, transform: Transform, key: Key, start: int, address: int) -> None:
     """Write one small tensor on the calling thread; ``address`` is that of its kernel."""
     end = (((start + count - 1) >> 6) - (start >> 6)) // PIECE + 1
-    record = JOB.pack(tensor.data_ptr(), start, count, key.seed, key.stream, transform.packed, address, end, 0)
+    record = JOB.pack(tensor.data_ptr(), start, count, key.seed, key.stream, transform.packed, address, end)
     _STATE.run(record, 1, None)  # type: ignore[misc]  # loaded with the kernel
 
 
@@ -109,17 +109,11 @@ def write(works: Sequence[Work]) -> None:
         count = tensor.numel()
         if count == 0:
             continue
-        pointer = tensor.data_ptr()
-        size = tensor.element_size()
         pieces += (((start + count - 1) >> 6) - (start >> 6)) // PIECE + 1
         elements += count
-        large = count * size >= STREAM_BYTES and (pointer - (start & 63) * size) % 64 == 0
         address = kernel(transform.kind, tensor.dtype)
-        records.append(
-            JOB.pack(
-                pointer, start, count, key.seed, key.stream, transform.packed, address, pieces, STREAM if large else 0
-            )
-        )
+        pointer = tensor.data_ptr()
+        records.append(JOB.pack(pointer, start, count, key.seed, key.stream, transform.packed, address, pieces))
     run = _STATE.run
     if run is None:  # nothing to write, so no kernel was loaded
         return

@@ -14,7 +14,7 @@ __all__ = ["load_factory", "load_task"]
 DATASETS = {"digits": digits, "digits10": digits10}
 
 
-def load_task(spec: Task | str | Path | tuple[object, object]) -> Task:
+def load_task(spec: Task | str | Path | tuple[object, object], **options: object) -> Task:
     """Load."""
     if isinstance(spec, Task):
         return spec

@@ -1,0 +1,119 @@
+"""``firstlight compare``: options and TOML into one call of ``compare``, then the table and the verdict."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..errors import ArgumentError, UnknownNameError
+from ..studies import compare, load_task
+from ..studies.design import SEEDS
+from .live import make_observer
+from .show import show_study
+
+# The keys of a study's TOML file, which are the options' names, and the types they take.
+KEYS: Mapping[str, tuple[type, ...]] = {
+    "network": (str,),
+    "model": (str,),
+    "data": (str,),
+    "test_data": (str,),
+    "label": (str,),
+    "image_size": (int,),
+    "limit": (int,),
+    "arms": (list, str),
+    "lr": (list, str, float, int),
+    "seeds": (int,),
+    "optimizer": (str,),
+    "steps": (int,),
+    "epochs": (float, int),
+    "batch_size": (int,),
+    "target": (float, int),
+    "baseline": (str,),
+    "out": (str, Path),
+    "fresh": (bool,),
+    "workers": (int,),
+}
+_DATA = ("test_data", "label", "image_size", "limit")
+
+
+def run(config: Path | None, given: Mapping[str, Any], plain: bool) -> None:
+    """Settle the options, run the study with a live view, show what came out."""
+    options = {**(read_config(config) if config is not None else {}), **given}
+    if "network" in options and "model" in options:
+        raise ArgumentError("--network and --model both name the network: give one")
+    about_data = {k.removesuffix("_data"): options[k] for k in _DATA if k in options}
+    task = load_task(options.get("data", "digits"), **about_data)
+    console = Console()
+    arms = options.get("arms")
+    study = compare(
+        options.get("model") or options.get("network") or "mlp",
+        task,
+        split_arms(arms) if arms is not None else None,
+        learning_rates=_rates(options["lr"]) if "lr" in options else None,
+        seeds=options.get("seeds", SEEDS),
+        **{k: options[k] for k in ("optimizer", "steps", "epochs", "batch_size", "target", "baseline") if k in options},
+        out=options.get("out"),
+        fresh=options.get("fresh", False),
+        workers=options.get("workers"),
+        observer=make_observer(console, plain=plain),
+        command=shlex.join(["firstlight", *sys.argv[1:]]),
+    )
+    show_study(console, study)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a TOML file.
+
+    Raises:
+        ArgumentError: the file is missing or no TOML, or a value has another type.
+        UnknownNameError: a key is no option; the nearest are shown.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"cannot read the study {str(path)!r}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"{str(path)!r} is no TOML: {error}") from error
+    options = {key.replace("-", "_"): value for key, value in raw.items()}
+    for key, value in options.items():
+        if key not in KEYS:
+            raise UnknownNameError.of(f"key in {path.name}", key, KEYS)
+        if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and bool not in KEYS[key]):
+            wanted = " or ".join(t.__name__ for t in KEYS[key])
+            raise ArgumentError(f"in {str(path)!r}, {key} = {value!r} should be of type {wanted}")
+    return options
+
+
+def split_arms(given: str | list[str]) -> list[str]:
+    """Arms from comma-separated text; commas within parentheses belong to an arm.
+
+    >>> split_arms(["torch,normal(std=0.1, mean=0)", "he_normal"])
+    ['torch', 'normal(std=0.1, mean=0)', 'he_normal']
+    """
+    arms: list[str] = []
+    for text in [given] if isinstance(given, str) else given:
+        depth, current = 0, ""
+        for character in f"{text},":
+            depth += (character == "(") - (character == ")")
+            if character == "," and depth <= 0:
+                arms.append(current.strip())
+                current = ""
+            else:
+                current += character
+        if current:
+            arms.append(current.strip().rstrip(","))
+    return [a for a in arms if a]
+
+
+def _rates(given: str | float | list[Any]) -> list[float]:
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
+    try:
+        return [float(p) for p in parts]
+    except (TypeError, ValueError):
+        raise ArgumentError(f"--lr {given!r} should be numbers separated by commas: 0.01,0.1") from None

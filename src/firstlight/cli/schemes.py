@@ -1,0 +1,36 @@
+"""``firstlight schemes``: the catalogue as a table."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..schemes import Listed, catalogue
+
+
+def run() -> None:
+    """Print every scheme: how it is written, its formula, its source."""
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scheme", overflow="fold")
+    table.add_column("weights", overflow="fold")
+    if console.width >= 100:
+        table.add_column("source", style="dim", overflow="fold")
+    for listed in catalogue():
+        cells = [_names(listed), escape(listed.formula), escape(listed.reference)]
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
+    console.print(
+        "Biases start at 0, norms as the identity, embeddings from N(0, 1). Schemes that draw weights also take "
+        "recurrent=orthogonal|same and forget_bias=1.",
+        highlight=False,
+    )
+
+
+def _names(listed: Listed) -> str:
+    own = [p for p in listed.signature.parameters.values() if p.name not in ("recurrent", "forget_bias")]
+    shown = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in own)
+    name = f"[bold]{listed.name}[/bold]" + (escape(f"({shown})") if shown else "")
+    return name + "".join(f"\n[dim]{alias}[/dim]" for alias in listed.aliases)
