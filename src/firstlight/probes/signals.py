@@ -41,7 +41,9 @@ def measure_signal(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
             if name not in outputs and isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
                 outputs[name] = tensor.detach()
                 if tensor.requires_grad:
-                    tensor.register_hook(lambda gradient: gradients.__setitem__(name, _second_moment(gradient)))
+                    tensor.register_hook(  # type: ignore[no-untyped-call]
+                        lambda gradient: gradients.__setitem__(name, _second_moment(gradient))
+                    )
 
         return hook
 

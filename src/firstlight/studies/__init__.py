@@ -1,7 +1,7 @@
 """Fair experiments: which initialization, for this network and this task."""
 
-from .compare import compare
 from .data import load_task
+from .experiment import compare
 from .observer import Observer
 from .study import Study, load_study
 from .tasks import Split, Task, task_from_arrays, task_from_splits

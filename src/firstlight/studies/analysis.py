@@ -9,16 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..probes import Signal
 from .readings import read_signal
-from .records import (
-    ArmSummary,
-    Comparison,
-    CurvePoint,
-    RateSummary,
-    Result,
-    Signal,
-    SignalSummary,
-)
+from .records import ArmSummary, Comparison, CurvePoint, RateSummary, Result, SignalSummary
 from .statistics import holm, interval, paired_p
 
 

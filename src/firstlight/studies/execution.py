@@ -48,44 +48,45 @@ def available_workers() -> int:
 
 def run_all(works: Sequence[Work], bench: Bench, workers: int) -> Iterator[Result]:
     """Every trial's result, as it finishes. Closing the iterator early stops the workers."""
-    if workers == 0 or len(works) <= 1:
+    if workers == 0:
         yield from _run_here(works, bench)
         return
-    suspects = yield from _run_pooled(works, bench, min(workers, len(works)))
+    waiting = list(reversed(works))
+    suspects: list[Work] = []
+    while waiting:
+        yield from _run_pooled(waiting, suspects, bench, min(workers, len(waiting)))
     # A worker died under one of these; alone in a process of its own, each shows whether it is the one.
     for work in suspects:
-        again = yield from _run_pooled([work], bench, 1)
-        if again:
+        dead: list[Work] = []
+        yield from _run_pooled([work], dead, bench, 1)
+        if dead:
             yield failed(work.trial, "the worker process died twice under this trial (out of memory, or killed)")
 
 
-def _run_pooled(works: Sequence[Work], bench: Bench, workers: int) -> Iterator[Result]:
-    """Results from a pool; returns the trials that were under way or waiting when a worker died."""
+def _run_pooled(waiting: list[Work], suspects: list[Work], bench: Bench, workers: int) -> Iterator[Result]:
+    """Results from one pool, taking work off the end of ``waiting``.
+
+    Ends when nothing is left, or when a worker dies: what was under way then goes to ``suspects``, the rest is still in
+    ``waiting`` for another pool.
+    """
+    running: dict[Future[Result], Work] = {}
     with _pool(workers) as pool:
-        waiting = list(reversed(works))
-        running: dict[Future[Result], Work] = {}
         while waiting or running:
             # Two for each worker: enough to keep them busy, few enough to know who was there when one dies.
             while waiting and len(running) < 2 * workers:
-                work = waiting.pop()
-                running[pool.submit(_work, work, bench)] = work
+                running[pool.submit(_work, waiting[-1], bench)] = waiting.pop()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                work = running.pop(future)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    lost = [work, *running.values()]
-                    break
-            else:
-                continue
-            break
-        else:
-            return []
-    if not waiting:
-        return lost
-    rest = yield from _run_pooled(list(reversed(waiting)), bench, workers)
-    return [*lost, *rest]
+                if isinstance(future.exception(), BrokenProcessPool):
+                    suspects.extend(running.values())
+                    return
+                yield _outcome(future, running.pop(future))
+
+
+def _outcome(future: Future[Result], work: Work) -> Result:
+    """What the worker sent back; what could not be sent is a failed trial, as in ``run_trial``."""
+    error = future.exception()
+    return future.result() if error is None else failed(work.trial, repr(error))
 
 
 @contextmanager

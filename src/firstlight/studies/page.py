@@ -81,10 +81,11 @@ def _ranking(study: Shown, style: Mapping[str, int]) -> Table:
         )
         for arm in study.arms
     ]
+    target, chance = text.percent(study.setting.target), text.percent(study.setting.chance)
     caption = (
         f"Mean test accuracy over {len(study.setting.seeds)} seeds with its 95 % bootstrap interval, at the learning "
-        f"rate with the best validation accuracy. Target: {text.percent(study.setting.target)} on validation; chance "
-        f"is {text.percent(study.setting.chance)}. A rate works if more than half of the seeds reach the target with it."
+        f"rate with the best validation accuracy. Target: {target} on validation; chance is {chance}. "
+        "A rate works if more than half of the seeds reach the target with it."
     )
     return Table(caption, header, rows)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import StoreError
 from ..reports import text
 from . import export
 from .analysis import compare_arms, summarize
@@ -95,13 +96,13 @@ def load_study(folder: str | Path) -> Study:
     folder = Path(folder)
     asked, fingerprint = read_note(folder, "asked"), read_note(folder, "fingerprint")
     if not isinstance(asked, dict) or not isinstance(fingerprint, dict):
-        raise export.StoreError(f"the study in {str(folder)!r} was never run to its end: run its command again")
+        raise StoreError(f"the study in {str(folder)!r} was never run to its end: run its command again")
     with Store(folder, fingerprint) as store:
         kept = store.results()
     wanted = [(stage, arm, float(rate), seed) for stage, arm, rate, seed in asked["trials"]]
     missing = sum(k not in kept for k in wanted)
     if missing:
-        raise export.StoreError(
+        raise StoreError(
             f"{missing} of {len(wanted)} trials in {str(folder)!r} are not done yet: run its command again to finish"
         )
     return make_study(_setting(asked["setting"]), [kept[k] for k in wanted], folder)
@@ -114,8 +115,8 @@ def as_note(setting: Setting, keys: Sequence[tuple[str, str, float, int]]) -> Ma
 
 def _setting(raw: Mapping[str, Any]) -> Setting:
     """A setting from JSON, whose lists are tuples here."""
-    whole = {
-        k: tuple(tuple(i) if isinstance(i, list) else i for i in v) if isinstance(v, list) else v
-        for k, v in raw.items()
-    }
-    return Setting(**whole)
+    return Setting(**{k: _tupled(v) for k, v in raw.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value

@@ -82,6 +82,7 @@ def task_from_arrays(
     validation: float = 0.2,
     test: float = 0.3,
     split_seed: int = 0,
+    limit: int | None = None,
     source: Task | None = None,
 ) -> Task:
     """A task from examples and labels, cut at random, each class in the same shares.
@@ -95,6 +96,7 @@ def task_from_arrays(
         validation: share that chooses the learning rate.
         test: share that is read once per trial.
         split_seed: decides the cut.
+        limit: at most so many examples to train and validate on, each class in its share.
         source: the task a ``pretrained`` arm trains on first.
 
     Raises:
@@ -108,6 +110,9 @@ def task_from_arrays(
         raise ArgumentError(f"validation={validation} and test={test} leave nothing to train on")
     x, y, names = _checked(inputs, labels, classes, "the data")
     rest, held_out = _cut(y, test, split_seed, names)
+    if limit is not None and limit < len(rest):
+        rest = rest[_limit(y[rest], limit, split_seed, names)]
+        description = _limited(description, limit)
     kept, chosen = _cut(y[rest], validation / (1 - test), split_seed + 1, names)
     parts = [Split(x[i], y[i]) for i in (rest[kept], rest[chosen], held_out)]
     return make_task(name, description, parts, names, source=source)
@@ -141,7 +146,7 @@ def task_from_splits(
     if limit is not None and limit < len(y):
         chosen = _limit(y, limit, split_seed, names)
         x, y = x[chosen], y[chosen]
-        description = f"{description} Limited to {limit} examples to train and validate on.".strip()
+        description = _limited(description, limit)
     if validation is None:
         kept, chosen = _cut(y, validation_share, split_seed + 1, names)
         parts = [Split(x[kept], y[kept]), Split(x[chosen], y[chosen])]
@@ -256,6 +261,10 @@ def _cut(y: torch.Tensor, share: float, seed: int, classes: tuple[str, ...]) -> 
     return tuple(torch.from_numpy(np.sort(np.concatenate(part))) for part in (rest, taken))  # type: ignore[return-value]
 
 
+def _limited(description: str, limit: int) -> str:
+    return f"{description} Limited to {limit} examples to train and validate on.".strip()
+
+
 def _limit(y: torch.Tensor, limit: int, seed: int, classes: tuple[str, ...]) -> torch.Tensor:
     if limit < 2 * len(classes):
         raise ArgumentError(f"limit={limit} is too few for {len(classes)} classes: give at least {2 * len(classes)}")
@@ -267,11 +276,11 @@ def _constants(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     axes = [a for a in range(x.ndim) if a != 1]
     count = x.numel() // x.shape[1]
     totals = torch.zeros(2, *(x.shape[1] if a == 1 else 1 for a in range(1, x.ndim)), dtype=torch.float64)
-    for part in x.split(4096):  # in pieces: uint8 images need not stand in float64 all at once
+    for part in torch.split(x, 4096):  # in pieces: uint8 images need not stand in float64 all at once
         values = part.double()
         totals[0] += values.sum(dim=axes, keepdim=True)[0]
     mean = totals[0] / count
-    for part in x.split(4096):
+    for part in torch.split(x, 4096):
         totals[1] += (part.double() - mean).square().sum(dim=axes, keepdim=True)[0]
     scale = (totals[1] / count).sqrt()
     # A feature that never changes tells nothing; it enters as 0.

@@ -98,7 +98,7 @@ def _train(model: nn.Module, task: Task, recipe: Recipe, trial: Trial, progress:
         diverged = not (math.isfinite(value) and value <= limit)
         if not diverged:
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if diverged or step % recipe.evaluate_every == 0 or step == recipe.steps:
             accuracy, validation_loss = evaluate(model, task, task.validation)

@@ -87,7 +87,6 @@ def _cautions(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequenc
         for edge, which in ((rates[0], "lowest"), (rates[-1], "highest")):
             at_edge = [a.arm for a in arms if a.learning_rate == edge and a.reached]
             if at_edge:
-                cautions.append(
-                    f"Best at the {which} learning rate tried ({rate(edge)}), so perhaps better beyond: {listing(at_edge)}."
-                )
+                where = f"Best at the {which} learning rate tried ({rate(edge)}), so perhaps better beyond"
+                cautions.append(f"{where}: {listing(at_edge)}.")
     return cautions
