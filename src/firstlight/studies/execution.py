@@ -73,8 +73,13 @@ def _run_pooled(waiting: list[Work], suspects: list[Work], bench: Bench, workers
     with _pool(workers) as pool:
         while waiting or running:
             # Two for each worker: enough to keep them busy, few enough to know who was there when one dies.
-            while waiting and len(running) < 2 * workers:
-                running[pool.submit(_work, waiting[-1], bench)] = waiting.pop()
+            try:
+                while waiting and len(running) < 2 * workers:
+                    running[pool.submit(_work, waiting[-1], bench)] = waiting[-1]
+                    waiting.pop()
+            except BrokenProcessPool:
+                suspects.extend(running.values())
+                return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,7 +41,8 @@ def _bca(x: np.ndarray) -> tuple[float, float]:
     """Bias-corrected and accelerated bounds; the percentile bounds where the correction is not defined."""
     rng = np.random.Generator(np.random.PCG64(0))
     for method in ("BCa", "percentile"):
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
             found = stats.bootstrap(
                 (x,), np.mean, n_resamples=_RESAMPLES, confidence_level=LEVEL, method=method, rng=rng
             ).confidence_interval
