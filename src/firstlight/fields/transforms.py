@@ -73,7 +73,7 @@ def _finite(call: str, **numbers: float) -> None:
 def _constant(call: str, name: str, value: float, least: float) -> float:
     """``value`` rounded to float32; not so small that a product with it could leave float32's normal numbers."""
     number = float(np.float32(value)) + 0.0
-    if number != 0.0 and abs(number) < least:
+    if value != 0.0 and abs(number) < least:
         raise ArgumentError(
             f"{call}: {name} {value:.3g} is too small for float32 arithmetic without denormals "
             f"(at least {least:.3g}): use a larger value, or zero"
@@ -116,7 +116,7 @@ def uniform(low: float, high: float) -> Transform:
     shift = min(max(shift, bottom), top)
     half = min(top - shift, shift - bottom)
     scale = _inward(0.0, half * 2.0**-24)[1]
-    return Transform("uniform", _constant(call, "the width", scale, 2.0**-100), shift)
+    return Transform("uniform", _constant(call, "the width", scale or half * 2.0**-24, 2.0**-100), shift)
 
 
 def normal(mean: float, std: float) -> Transform:
