@@ -171,7 +171,7 @@ def make_task(
     """The task of three checked splits; ``constants`` are (mean, scale), fitted on the first split if not given."""
     mean, scale = constants if constants is not None else _constants(parts[0].inputs)
     counts = torch.bincount(parts[1].labels, minlength=len(classes))
-    chance = float(counts.max() / counts.sum())
+    chance = int(counts.max()) / int(counts.sum())
     digest = _digest(parts, classes, mean, scale)
     train, validation, test = parts
     return Task(name, description, train, validation, test, classes, mean, scale, chance, digest, source)

@@ -81,6 +81,7 @@ def _read(path: Path, label: str | None, size: int | None) -> Parts:
         return _read_directory(path, label, size)
     if not path.stat().st_size:
         raise DataError(f"{str(path)!r} is empty")
+    _refuse_unused(path, {"label": (label, _TABLES), "image_size": (size, (".parquet", ".zip"))})
     if suffix == ".npz":
         return read_npz(path)
     if suffix in _TABLES:
@@ -90,6 +91,12 @@ def _read(path: Path, label: str | None, size: int | None) -> Parts:
     raise DataError(
         f"{str(path)!r} is of no kind that is read: .npz, {', '.join(_TABLES)}, .zip, or a folder of images"
     )
+
+
+def _refuse_unused(path: Path, options: Mapping[str, tuple[object, tuple[str, ...]]]) -> None:
+    for name, (value, kinds) in options.items():
+        if value is not None and path.suffix.lower() not in kinds:
+            raise ArgumentError(f"{name}={value!r} is for {', '.join(kinds)} files, and {str(path)!r} is none")
 
 
 def _read_directory(path: Path, label: str | None, size: int | None) -> Parts:

@@ -30,10 +30,9 @@ def read_table(path: Path, label: str | None, size: int | None) -> Parts:
         DataError: the file is broken, has no such column, or columns that are no numbers.
         MissingExtraError: pyarrow is not installed.
     """
-    table = _read(path)
+    table, names = _read(path)
     if not table.num_rows:
         raise DataError(f"{str(path)!r} has no rows")
-    names = list(table.column_names)
     doubled = sorted({n for n in names if names.count(n) > 1})
     if doubled:
         raise DataError(f"{str(path)!r} has more than one column {doubled[0]!r}: name each column differently")
@@ -46,7 +45,8 @@ def read_table(path: Path, label: str | None, size: int | None) -> Parts:
     return Parts(Part(_numbers(path, table, [n for n in names if n != label]), labels, classes))
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> tuple[Any, list[str]]:
+    """The table, and its columns' names, which need not be text in a broken file."""
     try:
         import pyarrow as pa
         import pyarrow.csv
@@ -55,9 +55,11 @@ def _read(path: Path) -> Any:
         raise MissingExtraError.of("reading tables", "data") from error
     try:
         if path.suffix.lower() == ".parquet":
-            return pa.parquet.read_table(path)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=delimiter))
+            table = pa.parquet.read_table(path)
+        else:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+            table = pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=delimiter))
+        return table, list(table.column_names)
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         first = (str(error).splitlines() or [repr(error)])[0]
         raise DataError(f"{str(path)!r} is no intact {path.suffix[1:].upper()} table ({first})") from error
