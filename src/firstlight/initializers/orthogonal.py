@@ -19,7 +19,8 @@ from .checks import mapping, positive
 from .draws import Built, Draw
 from .layout import Layout
 
-_PANEL = 64
+_PANEL = 128
+_SMALL = 128
 
 
 @final
@@ -104,41 +105,48 @@ def haar(count: int, rows: int, columns: int, key: Key, device: torch.device) ->
     """
     tall, short = max(rows, columns), min(rows, columns)
     numbers = fields.values(fields.normal(0.0, 1.0), key, 0, count * rows * columns, device=device)
-    q = _reflect(numbers.reshape(count, tall, short))
-    return q if rows >= columns else q.transpose(1, 2)
+    gaussian = numbers.reshape(count, tall, short)
+    # Many small matrices go as one batch; a large one alone, where products without a batch axis are faster.
+    q = _reflect(gaussian) if count > 1 and tall <= _SMALL else torch.stack([_reflect(g) for g in gaussian])
+    return q if rows >= columns else q.mT
 
 
 def _reflect(gaussian: torch.Tensor) -> torch.Tensor:
-    """Haar-distributed (count, n, m), n ≥ m, from independent normals of that shape, which are overwritten.
+    """Haar-distributed (…, n, m), n ≥ m, from independent normals of that shape, which are overwritten.
 
     Reflection j sends e_j to -sign · x_j / |x_j|, where x_j is column j from row j on; v_j is scaled so that |v_j|² = 2
     and the reflection is I - v vᵀ. The last sign is fixed by multiplying column j by -sign_j, as in QR with a positive
     diagonal, which makes the product exactly Haar.
     """
-    m = gaussian.shape[2]
     if not gaussian.numel():
         return gaussian
     v = gaussian.tril_()
-    diagonal = v.diagonal(dim1=1, dim2=2)
+    diagonal = v.diagonal(dim1=-2, dim2=-1)
     first = diagonal.clone()
-    length = torch.linalg.vector_norm(v, dim=1)
     # A column that is exactly zero has probability zero; it would be left as it is.
-    length = length.clamp_min(torch.finfo(v.dtype).tiny)
+    length = v.square().sum(dim=-2).sqrt_().clamp_min_(torch.finfo(v.dtype).tiny)
     sign = torch.where(first >= 0, 1.0, -1.0)
     diagonal.add_(sign * length)
-    v.mul_((length * (length + first.abs())).rsqrt_().unsqueeze(1))
+    v.mul_((length * (length + first.abs())).rsqrt_().unsqueeze(-2))
     q = torch.zeros_like(v)
-    q.diagonal(dim1=1, dim2=2).fill_(1.0)
+    q.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    m = v.shape[-1]
     for start in range((m - 1) // _PANEL * _PANEL, -1, -_PANEL):
         stop = min(m, start + _PANEL)
-        panel = v[:, start:, start:stop]
+        width = stop - start
+        panel = v[..., start:, start:stop].contiguous()
         # I - V T Vᵀ is the product of the panel's reflections where T⁻¹ is the upper triangle of VᵀV, diagonal 1.
-        inverse = (panel.transpose(1, 2) @ panel).triu_(1)
-        inverse.diagonal(dim1=1, dim2=2).fill_(1.0)
-        target = q[:, start:, start:]
-        projected = torch.linalg.solve_triangular(inverse, panel.transpose(1, 2) @ target, upper=True)
-        target.baddbmm_(panel, projected, alpha=-1)
-    return q.mul_(-sign.unsqueeze(1))
+        inverse = (panel.mT @ panel).triu_(1)
+        inverse.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        identity = torch.eye(width, dtype=v.dtype, device=v.device)
+        triangle = torch.linalg.solve_triangular(inverse, identity, upper=True)
+        # The panel's own columns of Q are still those of the identity, so Vᵀ Q there is Vᵀ itself.
+        rest = panel[..., width:, :].mT @ q[..., stop:, stop:]
+        projected = torch.cat([panel[..., :width, :].mT, rest], dim=-1)
+        target = q[..., start:, start:]
+        subtract = target.addmm_ if target.ndim == 2 else target.baddbmm_
+        subtract(panel, triangle @ projected, alpha=-1)
+    return q.mul_(-sign.unsqueeze(-2))
 
 
 def _unflatten(q: torch.Tensor, layout: Layout, out_axis: int, in_axis: int) -> torch.Tensor:

@@ -263,8 +263,8 @@ def _methods(setting: Setting) -> list[str]:
         "Intervals are 95 % bootstrap intervals of the mean over seeds (BCa, 9,999 resamples). They hold for this "
         "split and this network; they say nothing of other data. Differences were tested with two-sided paired "
         "permutation tests (sign flips) and Holm's correction over all comparisons with the baseline.",
-        "A run diverged if its loss was no longer a number or a thousand times that of guessing; it stayed at chance if "
-        "its final validation accuracy is no more than three standard errors above guessing the largest class "
+        "A run diverged if its loss was no longer a number or a thousand times that of guessing; it stayed at chance "
+        "if its final validation accuracy is no more than three standard errors above guessing the largest class "
         f"({text.percent(setting.chance)}). An output that is not finite counts as wrong, and a run that raised an "
         "error scores 0. Denormal numbers were flushed to zero.",
     ]
