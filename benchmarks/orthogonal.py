@@ -45,8 +45,8 @@ def main() -> None:
         ratio = min(theirs) / min(ours)
         goal = "2.5" if shape in GOAL else ""
         print(
-            f"{shape[0]:>6}×{shape[1]:<5}  {1e3 * min(ours):>7.1f} ms  {1e3 * min(theirs):>7.1f} ms  {ratio:>6.2f}  {goal:>5}"
-            f"  {error(q):>8.1e}  {error(empty):>8.1e}"
+            f"{shape[0]:>6}×{shape[1]:<5}  {1e3 * min(ours):>7.1f} ms  {1e3 * min(theirs):>7.1f} ms  {ratio:>6.2f}"
+            f"  {goal:>5}  {error(q):>8.1e}  {error(empty):>8.1e}"
         )
 
 
