@@ -88,6 +88,9 @@ def check_covered(plan: Plan) -> None:
 
 
 def _suggestion(parameter: Parameter) -> str:
-    if len(parameter.layout.shape) >= 2:
+    shape = parameter.layout.shape
+    if len(shape) >= 2 and shape[0] == 1:  # a class token or a table of positions, added to every example
+        return "fl.Normal(std=0.02)"
+    if len(shape) >= 2:
         return "fl.Axes(out=0, in_=1)"
     return "fl.Zeros()" if "bias" in parameter.local_name or "beta" in parameter.local_name else "fl.Ones()"
