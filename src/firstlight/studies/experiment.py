@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
@@ -197,8 +198,8 @@ def _run(question: _Question, setting: Setting, store: Store, workers: int, obse
     observer.on_start(setting, totals, present)
     completed = False
     try:
-        with tempfile.TemporaryDirectory(prefix="firstlight-") as scratch:
-            runner = _Runner(question, store, kept, workers, observer, Path(scratch))
+        with _scratch(store.folder) as scratch:
+            runner = _Runner(question, store, kept, workers, observer, scratch)
             source_results = runner.run_sources(sources)
             identities[PRETRAINED], start = _pretrained_start(question, source_results, store.folder)
             keyed = [(("target", identities[t.arm], t.learning_rate, t.seed), t) for _, t in targets]
@@ -208,6 +209,17 @@ def _run(question: _Question, setting: Setting, store: Store, workers: int, obse
             return results
     finally:
         observer.on_end(completed)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Where workers find the task: in the run folder, so that what a killed study left behind is found and cleared."""
+    scratch = folder / "task"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _source_trials(question: _Question) -> tuple[Trial, ...]:
