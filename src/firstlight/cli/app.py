@@ -1,4 +1,4 @@
-"""``firstlight``: the commands, and what becomes of an error.
+"""``firstlight``: the commands, and what becomes of an error or an interrupt.
 
 Each command's file is imported when the command runs, so that help needs no torch.
 """
@@ -6,13 +6,13 @@ Each command's file is imported when the command runs, so that help needs no tor
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from .. import __version__
 from ..errors import FirstlightError
@@ -20,6 +20,7 @@ from ..errors import FirstlightError
 app = typer.Typer(
     name="firstlight",
     help="The initial weights of neural networks: choose them, and measure what they do.",
+    epilog="Start with: firstlight compare",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -27,7 +28,34 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 2, 130
+
+_COMPARE = """Train a network from different initializations, and see on your data which one to use.
+
+Without arguments: nine initializations of a 20-layer ReLU network on handwritten digits, four learning rates, ten \
+seeds; one to two minutes on two cores. Results land in the run folder as they come; the same command goes on where \
+it was interrupted.
+
+[bold]Examples[/bold]
+
+    firstlight compare
+    firstlight compare --network cnn --seeds 5
+    firstlight compare --arms torch,he_normal --arms 'normal(std=0.02)'
+    firstlight compare --model net.py:Net --data images/
+    firstlight compare --data flowers.csv --label species --epochs 20
+    firstlight compare study.toml --seeds 20
+
+[bold]A study in a file[/bold] has the same options as keys:
+
+    model = "net.py:Net"
+    data = "images.zip"
+    arms = \\["torch", "he_normal"]
+    lr = \\[0.001, 0.01]
+"""
+
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the whole traceback of an error.", rich_help_panel="When it fails")
+]
 
 
 def _version(asked: bool) -> None:
@@ -45,23 +73,28 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(help=_COMPARE)
 def compare(
-    config: Annotated[
-        Path | None, typer.Argument(help="A study in a TOML file, with these options as keys; options given here win.")
+    study: Annotated[
+        Path | None,
+        typer.Argument(help="A study in a TOML file, with these options as keys; options given here win."),
     ] = None,
+    config: Annotated[Path | None, typer.Option(help="The same, as an option.", rich_help_panel="What")] = None,
     network: Annotated[
-        str | None, typer.Option(help="An embedded network: mlp or cnn.", rich_help_panel="What")
+        str | None, typer.Option(help="An embedded network: mlp (the default) or cnn.", rich_help_panel="What")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Your own: file.py:factory or package.module:factory.", rich_help_panel="What"),
+        typer.Option(
+            help="Your own: file.py:factory or package.module:factory, called with (input shape, classes) or nothing.",
+            rich_help_panel="What",
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, digits10, an .npz, a .csv or .parquet with a label column, a folder or zip of images by "
-            "class, or file.py:factory.",
+            help="digits (the default), digits10, an .npz, a .csv or .parquet with a label column, a folder or zip of "
+            "images by class, or file.py:factory.",
             rich_help_panel="What",
         ),
     ] = None,
@@ -79,7 +112,8 @@ def compare(
     arms: Annotated[
         list[str] | None,
         typer.Option(
-            help="Initializations, separated by commas: torch,he_normal,'normal(std=0.02)'. See firstlight schemes.",
+            help="Initializations, separated by commas or given again: torch,he_normal,'normal(std=0.02)'. "
+            "firstlight schemes lists them.",
             rich_help_panel="What",
         ),
     ] = None,
@@ -113,59 +147,48 @@ def compare(
     plain: Annotated[
         bool, typer.Option("--plain", help="Plain lines also on a terminal.", rich_help_panel="Run")
     ] = False,
+    debug: Debug = False,
 ) -> None:
-    """Train a network from different initializations, and see on your data which one to use.
-
-    Without arguments: nine initializations of a 20-layer ReLU network on handwritten digits, in about a minute
-    on two cores. Results land in the run folder as they come; the same command goes on where it was interrupted.
-
-    [bold]Examples[/bold]
-
-        firstlight compare
-        firstlight compare --network cnn --seeds 5
-        firstlight compare --model net.py:Net --data images/ --arms torch,he_normal,orthogonal --optimizer adamw
-        firstlight compare study.toml
-    """
-    given = {k: v for k, v in locals().items() if k not in ("config", "plain") and v not in (None, False)}
-    _command("compare").run(config, given, plain)
+    """Settle which file and options were given, and run the study."""
+    given = {k: v for k, v in locals().items() if k not in ("study", "config", "plain", "debug")}
+    given = {k: v for k, v in given.items() if v is not None and v is not False}
+    if study is not None and config is not None:
+        raise typer.BadParameter(f"{study} and --config {config} both name a study: give one")
+    _run("compare", debug, study or config, given, plain)
 
 
 @app.command()
-def schemes() -> None:
+def schemes(debug: Debug = False) -> None:
     """List the initializations: how each is written, its formula and its source."""
-    _command("schemes").run()
+    _run("schemes", debug)
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The run folder of a finished study.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the page (report.html in the folder).")] = None,
+    debug: Debug = False,
 ) -> None:
     """Write the report of a finished study again, and print its table."""
-    _command("report").run(folder, out)
+    _run("report", debug, folder, out)
 
 
-def _command(name: str) -> Any:
-    return import_module(f".{name}", __package__)
+def _run(command: str, debug: bool, *arguments: object) -> None:
+    """Run a command: a firstlight error becomes one message and exit code 2, Ctrl-C a line and 130."""
+    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        import_module(f".{command}", __package__).run(*arguments)
+    except FirstlightError as error:
+        if debug or os.environ.get("FIRSTLIGHT_DEBUG"):
+            raise
+        stderr.print(f"[bold red]error:[/bold red] {escape(str(error))}")
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        kept = " Finished trials are kept: the same command goes on from there." if command == "compare" else ""
+        stderr.print(f"\nInterrupted.{kept}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:
-    """The entry point: a firstlight error becomes one message and exit code 2, Ctrl-C 130."""
-    try:
-        app(standalone_mode=True)
-    except FirstlightError as error:
-        if os.environ.get("FIRSTLIGHT_DEBUG"):
-            raise
-        Console(stderr=True, soft_wrap=True).print(
-            f"[bold red]error:[/bold red] {_escaped(str(error))}", highlight=False
-        )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "\nInterrupted. Finished trials are kept: the same command goes on.", highlight=False
-        )
-        sys.exit(INTERRUPTED)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+    """The entry point."""
+    app()

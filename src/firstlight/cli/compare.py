@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..errors import ArgumentError, UnknownNameError
 from ..studies import compare, load_task
 from ..studies.design import SEEDS
 from .live import make_observer
-from .show import show_study
+from .show import show_study, stdout
 
 # The keys of a study's TOML file, which are the options' names, and the types they take.
 KEYS: Mapping[str, tuple[type, ...]] = {
@@ -40,16 +38,18 @@ KEYS: Mapping[str, tuple[type, ...]] = {
     "workers": (int,),
 }
 _DATA = ("test_data", "label", "image_size", "limit")
+# Two ways to say one thing: what the command line says replaces either in the file.
+_RIVALS = (("network", "model"), ("steps", "epochs"))
 
 
 def run(config: Path | None, given: Mapping[str, Any], plain: bool) -> None:
     """Settle the options, run the study with a live view, show what came out."""
-    options = {**(read_config(config) if config is not None else {}), **given}
+    options = merged(read_config(config) if config is not None else {}, given)
     if "network" in options and "model" in options:
         raise ArgumentError("--network and --model both name the network: give one")
     about_data = {k.removesuffix("_data"): options[k] for k in _DATA if k in options}
     task = load_task(options.get("data", "digits"), **about_data)
-    console = Console()
+    console = stdout()
     arms = options.get("arms")
     study = compare(
         options.get("model") or options.get("network") or "mlp",
@@ -64,7 +64,17 @@ def run(config: Path | None, given: Mapping[str, Any], plain: bool) -> None:
         observer=make_observer(console, plain=plain),
         command=shlex.join(["firstlight", *sys.argv[1:]]),
     )
-    show_study(console, study)
+    show_study(console, study, study.folder / "report.html")
+
+
+def merged(file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a file under those of the command line, which win.
+
+    >>> merged({"network": "cnn", "seeds": 3}, {"model": "net.py:Net"})
+    {'seeds': 3, 'model': 'net.py:Net'}
+    """
+    replaced = {k for pair in _RIVALS if any(k in given for k in pair) for k in pair}
+    return {**{k: v for k, v in file.items() if k not in replaced}, **given}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -21,8 +22,12 @@ from rich.text import Text
 from ..reports import text
 from ..studies import Observer
 from ..studies.records import Result, Setting
+from .show import unbroken
 
 _EVERY = 0.05
+_NARROW, _TINY = 72, 46
+_GAP = 3
+_SHORTEST, _LONGEST = 6, 24
 
 
 @dataclass(slots=True)
@@ -43,6 +48,11 @@ class _Row:
         self.at_chance += result.at_chance and result.status == "finished"
         accuracy = result.validation_accuracy
         self.best.setdefault(result.trial.learning_rate, []).append(0.0 if math.isnan(accuracy) else accuracy)
+
+    @property
+    def lost(self) -> int:
+        """Trials that gave no trained network."""
+        return self.at_chance + self.diverged + self.failed
 
     @property
     def best_accuracy(self) -> float:
@@ -85,6 +95,12 @@ class _Board:
         )
         return f"{self.done} of {self.total} trials, {text.seconds(elapsed)}{left}"
 
+    def trouble(self) -> str:
+        """What went wrong so far, as the end of a line."""
+        counts = ((sum(getattr(r, k) for r in self.rows.values()), k) for k in ("at_chance", "diverged", "failed"))
+        shown = [f"{n} {name.replace('_', ' ')}" for n, name in counts if n]
+        return f"; {', '.join(shown)}" if shown else ""
+
 
 class LiveTable:
     """A table with a progress bar for each arm, redrawn in place."""
@@ -113,23 +129,7 @@ class LiveTable:
         self._console.print(f"{word}: {self._board.clock()}.", highlight=False)
 
     def _render(self) -> RenderableType:
-        wide = self._console.width >= 80
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("initialization", overflow="ellipsis", no_wrap=True, max_width=28 if wide else 18)
-        table.add_column("trials", width=20 if wide else 10)
-        table.add_column("", justify="right", no_wrap=True)
-        table.add_column("best val." if wide else "val.", justify="right", no_wrap=True)
-        if wide:
-            table.add_column("stuck", justify="right")
-            table.add_column("diverged", justify="right")
-        for arm, row in self._board.rows.items():
-            bar = ProgressBar(total=row.total, completed=row.done, width=20 if wide else 10)
-            cells: list[RenderableType] = [Text(arm), bar, f"{row.done}/{row.total}", text.percent(row.best_accuracy)]
-            if wide:
-                failed = f" +{row.failed} failed" if row.failed else ""
-                cells += [str(row.at_chance or ""), f"{row.diverged or ''}{failed}"]
-            table.add_row(*cells)
-        return Group(table, Text(self._board.clock(), style="dim"))
+        return Group(_table(self._board.rows, self._console.width), Text(self._board.clock(), style="dim"))
 
 
 class PlainLines:
@@ -145,7 +145,7 @@ class PlainLines:
         _headline(self._console, setting)
         self._board.start(totals, done)
         if self._board.done:
-            self._say(f"{self._board.done} of {self._board.total} trials are there from before")
+            self._say(f"{self._board.done} of {self._board.total} trials are done from before")
         self._next = self._board.done / max(1, self._board.total) + _EVERY
 
     def on_result(self, result: Result) -> None:
@@ -153,12 +153,12 @@ class PlainLines:
         self._board.add(result)
         share = self._board.done / self._board.total
         if share >= self._next:
-            self._say(self._board.clock())
+            self._say(self._board.clock() + self._board.trouble())
             self._next = share + _EVERY
 
     def on_end(self, completed: bool) -> None:
         """The last line."""
-        self._say(f"{'finished' if completed else 'stopped'}: {self._board.clock()}")
+        self._say(f"{'finished' if completed else 'stopped'}: {self._board.clock()}{self._board.trouble()}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -169,6 +169,34 @@ def make_observer(console: Console, *, plain: bool) -> Observer:
     return PlainLines(console) if plain or not console.is_terminal else LiveTable(console)
 
 
+def _table(rows: Mapping[str, _Row], width: int) -> Table:
+    """A line for each arm; a narrow terminal gets shorter bars and one column for all that went wrong."""
+    if width >= _NARROW:
+        lost = {"at chance": [r.at_chance for r in rows.values()], "diverged": [r.diverged for r in rows.values()]}
+        failed = [r.failed for r in rows.values()]
+        lost |= {"failed": failed} if any(failed) else {}
+    else:
+        lost = {"lost": [r.lost for r in rows.values()]} if width >= _TINY else {}
+    done = [f"{r.done}/{r.total}" for r in rows.values()]
+    numbers = {"done": done, "best": [text.percent(r.best_accuracy) for r in rows.values()]}
+    numbers |= {name: [str(n or "") for n in counts] for name, counts in lost.items()}
+    widths = {name: max(map(len, [*cells, name])) for name, cells in numbers.items()}
+    room = width - sum(widths.values()) - _GAP * (len(numbers) + 1)
+    name_width = min(max(map(cell_len, [*rows, "initialization"]), default=0), max(12, room - _SHORTEST))
+    bar = max(_SHORTEST, min(_LONGEST, room - name_width))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("initialization", overflow="ellipsis", no_wrap=True, width=name_width)
+    table.add_column("trials", width=bar)
+    for name, size in widths.items():
+        table.add_column(name, justify="right", no_wrap=True, width=size)
+    for i, (arm, row) in enumerate(rows.items()):
+        progress = ProgressBar(total=row.total, completed=row.done, width=bar)
+        # What pretrained starts from learns another task: its accuracy is not one of the comparison's.
+        style = "dim" if arm == "source" else ""
+        table.add_row(Text(arm), progress, *(cells[i] for cells in numbers.values()), style=style)
+    return table
+
+
 def _headline(console: Console, setting: Setting) -> None:
     console.print(
         f"[bold]{escape(setting.network)}[/bold] ({setting.parameters:,} parameters) on "
@@ -176,4 +204,5 @@ def _headline(console: Console, setting: Setting) -> None:
         f"{setting.classes} classes): {len(setting.arms)} initializations × {len(setting.learning_rates)} learning "
         f"rates × {len(setting.seeds)} seeds, {setting.steps} steps of {setting.optimizer}",
         highlight=False,
+        soft_wrap=unbroken(console),
     )

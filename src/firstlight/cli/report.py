@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ..studies import load_study
-from .show import show_study
+from .show import show_study, stdout
 
 
 def run(folder: Path, out: Path | None) -> None:
     """Write the page and show the study."""
     study = load_study(folder)
     path = study.report(out)
-    console = Console()
-    show_study(console, study)
-    if out is not None:
-        console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
+    show_study(stdout(), study, path)

@@ -1,12 +1,13 @@
-"""One self-contained HTML page from words, tables and charts: opens offline, light and dark, on a phone.
+"""One self-contained HTML page from words, tables and charts: opens offline, light and dark, on a phone, on paper.
 
 A verb's page composes ``Section``s of blocks; ``render_page`` puts them into the template with plotly's script inlined.
-Everything a user wrote is escaped.
+Everything a user wrote is escaped. Without JavaScript everything but the charts is there, their numbers included.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import final
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from .charts import Chart
+from .charts import Chart, look
 
 
 @final
@@ -30,10 +31,10 @@ class Text:
 @final
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A table's cell; ``colour`` puts a swatch of a chart's colour before the text, ``note`` small print under it."""
+    """A table's cell; ``style`` puts the key of a chart's series before the text, ``note`` small print under it."""
 
     text: str
-    colour: str = ""
+    style: int | None = None
     note: str = ""
 
 
@@ -67,10 +68,11 @@ class Code:
 @final
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A chart, with a sentence on how to read it."""
+    """A chart, a sentence on how to read it, and its numbers for who cannot see it."""
 
     chart: Chart
     caption: str = ""
+    numbers: Table | None = None
 
 
 Block = Text | Table | Facts | Code | Plot
@@ -82,17 +84,6 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("firstlight.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section], footer: str) -> str:
@@ -120,5 +111,30 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section], footer: 
             plotly=get_plotlyjs() if charts else "",
             kind=lambda block: type(block).__name__,
             key=id,
+            look=look,
         )
     )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("firstlight.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["together"] = _together
+    environment.filters["slug"] = _slug
+    return environment
+
+
+def _together(words: str) -> str:
+    """A number and its percent sign stay on one line."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", words)
+
+
+def _slug(words: str) -> str:
+    """A heading as an address within the page."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 MISSING = "–"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -20,16 +21,29 @@ def percent(share: float, digits: int = 1) -> str:
     return MISSING if math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
+def span(low: float, high: float, digits: int = 1) -> str:
+    """An interval of shares, as percentages.
+
+    >>> span(0.951, 0.9624), span(float("nan"), 1.0)
+    ('95.1 – 96.2 %', '–')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"{100 * low:.{digits}f} – {100 * high:.{digits}f} %"
+
+
 def points(difference: float) -> str:
     """A difference of shares in percentage points, signed.
 
-    >>> points(0.052), points(-0.4)
-    ('+5.2', '−40.0')
+    >>> points(0.052), points(-0.4), points(-0.0001)
+    ('+5.2', '−40.0', '0.0')
     """
     if math.isnan(difference):
         return MISSING
-    sign = "−" if difference < 0 else "+"
-    return f"{sign}{abs(100 * difference):.1f}"
+    size = f"{abs(100 * difference):.1f}"
+    if float(size) == 0:
+        return size
+    return f"{'−' if difference < 0 else '+'}{size}"
 
 
 def rate(value: float) -> str:
@@ -41,14 +55,18 @@ def rate(value: float) -> str:
     return f"{value:.6g}" if value >= 1e-4 else f"{value:.3g}".replace("e-0", "e-")
 
 
-def rates(values: Sequence[float]) -> str:
-    """A range of learning rates: its ends, or the one there is.
+def rates(values: Sequence[float], tried: Sequence[float] = ()) -> str:
+    """A range of learning rates: its ends, or the one there is; each of them where one between was tried and is not in.
 
     >>> rates([0.01, 0.03, 0.1]), rates([0.01]), rates([])
     ('0.01 … 0.1', '0.01', 'none')
+    >>> rates([0.01, 0.1], tried=[0.01, 0.03, 0.1])
+    '0.01, 0.1'
     """
     if not values:
         return "none"
+    if any(values[0] < t < values[-1] and t not in values for t in tried):
+        return ", ".join(map(rate, values))
     return rate(values[0]) if len(values) == 1 else f"{rate(values[0])} … {rate(values[-1])}"
 
 
@@ -70,14 +88,40 @@ def p_value(p: float) -> str:
     return MISSING if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def equals_p(p: float) -> str:
+    """A p value as a sentence has it.
+
+    >>> equals_p(0.0312), equals_p(0.00004)
+    ('p = 0.031', 'p < 0.001')
+    """
+    shown = p_value(p)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+
+
+def magnitude(value: float) -> str:
+    """A tick of a logarithmic axis; powers of ten far from 1 as powers.
+
+    >>> magnitude(0.05), magnitude(1.0), magnitude(1e-14), magnitude(20000.0)
+    ('0.05', '1', '10⁻¹⁴', '2·10⁴')
+    """
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    mantissa = f"{value / 10.0**exponent:.2g}"
+    power = f"10{str(exponent).translate(_SUPERSCRIPT)}"
+    return power if mantissa == "1" else f"{mantissa}·{power}"
+
+
 def seconds(value: float) -> str:
     """A duration.
 
-    >>> seconds(7.2), seconds(134)
-    ('7 s', '2 min 14 s')
+    >>> seconds(7.2), seconds(134), seconds(7400)
+    ('7 s', '2 min 14 s', '2 h 3 min')
     """
     whole = round(value)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def listing(words: Sequence[str]) -> str:
