@@ -94,3 +94,27 @@ def test_frozen_models_have_no_gradients_to_show() -> None:
     model = network().requires_grad_(False)
     model[6].weight.requires_grad_(True)
     assert measure_signal(model, X, Y, F.cross_entropy).gradients[0] == 0.0
+
+
+def test_an_activation_in_place_does_not_change_what_was_measured() -> None:
+    plain = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    in_place = nn.Sequential(plain[0], nn.ReLU(inplace=True), plain[2])
+    assert measure_signal(in_place, X, Y, F.cross_entropy) == measure_signal(plain, X, Y, F.cross_entropy)
+
+
+def test_a_buffer_that_the_forward_pass_replaces_comes_back() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(16, 4)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls = self.calls + 1
+            return self.inner(x)
+
+    model = Counting()
+    before = model.calls
+    measure_signal(model, X, Y, F.cross_entropy)
+    assert model.calls is before
+    assert model.calls.item() == 0

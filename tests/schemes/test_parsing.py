@@ -24,6 +24,8 @@ LABELS = {
     "variance_scaling(2.0, fan_avg, uniform)": "variance_scaling(scale=2.0, mode=fan_avg, distribution=uniform)",
     "torch": "torch",
     "pretrained(a/b.safetensors)": "pretrained(path=a/b.safetensors)",
+    "pretrained('a, (1).safetensors')": "pretrained(path='a, (1).safetensors')",
+    "pretrained('k=v.safetensors', head=\"fc\")": "pretrained(path='k=v.safetensors', head=fc)",
 }
 
 

@@ -130,7 +130,19 @@ def test_the_verdict_says_better_only_where_the_corrected_test_does() -> None:
     _, comparisons, words = study({"base": [0.7 + i / 100 for i in range(10)], "good": clear, "bad": [0.3] * 10})
     assert all(c.p_holm <= 0.05 for c in comparisons)
     assert any("better than base: good" in w and "worse than base: bad" in w for w in words)
-    assert "tell it from every other arm" in words[0]
+    assert "it is the best of them" in words[0]
+
+
+def test_the_verdict_says_nothing_of_an_arm_that_always_raised() -> None:
+    nan = math.nan
+    fault = {"status": "failed", "test_accuracy": nan, "validation_accuracy": nan, "error": "E", "curve": ()}
+    results = [result("a", 0.1, s, 0.9) for s in range(3)]
+    results += [result("b", 0.1, s, 0.0, at_chance=False, **fault) for s in range(3)]
+    arms = summarize(results, ["a", "b"])
+    words = verdict(setting(["a", "b"], 3, (0.1,)), arms, compare_arms(arms, "a"))
+    assert words[0].endswith("%)."), "compared with nobody"
+    assert any("Raised an error" in w and "b" in w for w in words)
+    assert not any("Stayed at chance" in w for w in words)
 
 
 def test_the_verdict_says_when_seeds_are_too_few() -> None:

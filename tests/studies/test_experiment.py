@@ -8,18 +8,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import firstlight as fl
-from clouds import QUICK
+from clouds import QUICK, Deadly, blobs
 from firstlight.errors import ArgumentError, ModelError, OtherStudyError, StoreError, UncoveredParameterError
-from firstlight.studies import Study, Task, compare, load_study
+from firstlight.studies import Study, Task, compare, load_study, task_from_arrays
+from firstlight.studies.observer import Silent
 from firstlight.studies.store import FILE
 
 ARMS = ["torch", "he_normal", "zeros"]
@@ -127,20 +131,7 @@ def test_an_initializer_and_a_notebooks_function_can_be_arms(task: Task, tmp_pat
         **QUICK,
     )
     assert study.setting.arms[0] == repr(fl.HeNormal())
-    assert all(r.status == "finished" for r in study.results)
-
-
-class Deadly(nn.Module):
-    """A model that takes its process with it from one seed on, as running out of memory does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.initial_seed() == 1 and os.environ.get("FIRSTLIGHT_TEST_PARENT") != str(os.getpid()):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner(x)
+    assert not [r.error for r in study.results if r.error]
 
 
 def test_a_worker_that_dies_costs_its_own_trial_only(
@@ -272,7 +263,7 @@ def test_a_bad_question_is_refused_before_anything_is_written(
 
 def test_rules_cover_what_no_scheme_knows(task: Task, tmp_path: Path) -> None:
     study = compare(_unknown, task, ["torch"], out=tmp_path, workers=0, rules={"scale": fl.Ones()}, **QUICK)
-    assert all(r.status == "finished" for r in study.results)
+    assert not [r.error for r in study.results if r.error]
 
 
 def test_an_unfinished_study_is_said_to_be(task: Task, tmp_path: Path) -> None:
@@ -290,3 +281,100 @@ def test_an_unfinished_study_is_said_to_be(task: Task, tmp_path: Path) -> None:
         compare("mlp", task, ["torch"], out=tmp_path, workers=0, observer=Stop(), **QUICK)
     with pytest.raises(StoreError, match="run its command again"):
         load_study(tmp_path)
+
+
+def test_an_edited_model_is_another_study(task: Task, tmp_path: Path) -> None:
+    """Also within one process, where an import would be remembered."""
+    file = tmp_path / "net.py"
+    text = "from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))\n"
+    losses = []
+    for activation in ("ReLU", "Tanh"):
+        file.write_text(text.replace("ReLU", activation))
+        study = compare(f"{file}:make", task, "torch", out=tmp_path / activation, workers=0, **QUICK)
+        losses.append([r.test_loss for r in study.results])
+    assert losses[0] != losses[1]
+    with pytest.raises(OtherStudyError, match="network"):
+        compare(f"{file}:make", task, "torch", out=tmp_path / "ReLU", workers=0, **QUICK)
+
+
+def test_a_model_that_cannot_reach_a_worker_is_named(task: Task, tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    def locked() -> nn.Module:
+        with lock:
+            return nn.Linear(4, 3)
+
+    with pytest.raises(ModelError, match=r"cannot be sent to a worker process.*lock.*--workers 0"):
+        compare(locked, task, "torch", out=tmp_path, workers=1, **QUICK)
+    assert all(r.status == "finished" for r in compare(locked, task, "torch", out=tmp_path, workers=0, **QUICK).results)
+
+
+def test_the_callers_random_state_stays(task: Task, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    compare("mlp", task, "torch", out=tmp_path, workers=0, **QUICK)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_source_may_have_other_classes(tmp_path: Path) -> None:
+    source = task_from_arrays(*blobs(200, 5), name="five")
+    task = task_from_arrays(*blobs(), name="three", source=source)
+    study = compare("mlp", task, ["he_normal", "pretrained"], out=tmp_path, workers=0, **QUICK)
+    assert not [r.error for r in study.results if r.error]
+
+
+def test_weights_that_cannot_be_kept_are_the_disks_fault_and_can_be_tried_again(tmp_path: Path) -> None:
+    source = task_from_arrays(*blobs(200), name="more")
+    task = task_from_arrays(*blobs(), name="few", source=source)
+    options = {"out": tmp_path, "workers": 0} | QUICK
+    compare("mlp", task, "he_normal", **options)
+    (tmp_path / "weights").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot keep the weights"):
+        compare("mlp", task, "pretrained", **options)
+    (tmp_path / "weights").unlink()
+    assert not [r.error for r in compare("mlp", task, "pretrained", **options).results if r.error]
+
+
+class Counts(Silent):
+    """What a study said was done when it began."""
+
+    def on_start(self, setting: object, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
+        self.totals, self.done = dict(totals), dict(done)
+
+
+def test_what_is_done_already_is_counted_by_what_is_asked(tmp_path: Path) -> None:
+    source = task_from_arrays(*blobs(200), name="more")
+    task = task_from_arrays(*blobs(), name="few", source=source)
+    arms = ["he_normal", "pretrained"]
+    options = {"out": tmp_path, "workers": 0} | QUICK
+    compare("mlp", task, arms, **options)
+    for seeds, done in ((2, 4), (3, 4), ([7, 8], 0)):
+        compare("mlp", task, "he_normal", observer=(counts := Counts()), **options | {"seeds": seeds})
+        assert counts.done.get("he_normal", 0) == done
+    compare("mlp", task, arms, observer=(counts := Counts()), **options)
+    assert counts.done == counts.totals
+
+
+def test_a_tasks_name_stays_inside_the_folder_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = compare("mlp", task_from_arrays(*blobs(), name="../../etc/x y"), "torch", workers=0, **QUICK)
+    assert study.folder.parent == Path("runs")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"seeds": [0.5]}, {"seeds": ["a"]}, {"seeds": 1.5}, {"target": "x"}, {"learning_rates": ["x"]}, {"steps": 2.5}],
+)
+def test_arguments_of_another_kind_are_named(task: Task, tmp_path: Path, odd: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(odd)).removesuffix("s").replace("_", ".")):
+        compare("mlp", task, "torch", out=tmp_path / "run", workers=0, **QUICK | odd)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numpys_numbers_are_numbers(task: Task, tmp_path: Path) -> None:
+    numpys = {
+        "seeds": np.int64(2),
+        "learning_rates": np.float32(0.125),
+        "steps": np.int64(5),
+        "batch_size": np.int32(8),
+    }
+    assert len(compare("mlp", task, "torch", out=tmp_path, workers=0, **numpys).results) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,52 @@ def test_clearing_removes_only_what_is_ours(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("ours")
     clear(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_clearing_leaves_a_folder_without_a_study_as_it_is(tmp_path: Path) -> None:
+    """The names of our files are not ours alone: somebody keeps weights/ and results.csv beside no study."""
+    (tmp_path / "weights").mkdir()
+    for name in ("weights/best.pt", "results.csv", "report.html"):
+        (tmp_path / name).write_text("mine")
+    clear(tmp_path)
+    with pytest.raises(OtherStudyError):
+        Store(tmp_path, PRINT)
+    assert {p.name for p in tmp_path.rglob("*")} == {"weights", "best.pt", "results.csv", "report.html"}
+
+
+def test_clearing_leaves_a_users_file_among_the_weights(tmp_path: Path) -> None:
+    with Store(tmp_path, PRINT):
+        pass
+    (tmp_path / "weights").mkdir()
+    for name in ("source-rate-0.1-seed-0.safetensors", "mine.pt"):
+        (tmp_path / "weights" / name).write_text("x")
+    clear(tmp_path)
+    assert [p.name for p in (tmp_path / "weights").iterdir()] == ["mine.pt"]
+
+
+def test_clearing_waits_for_nobody_and_takes_nothing_from_a_running_study(tmp_path: Path) -> None:
+    with Store(tmp_path, PRINT) as store:
+        store.add("he_normal", result())
+        with pytest.raises(StoreError, match="in use"):
+            clear(tmp_path)
+    with Store(tmp_path, PRINT) as store:
+        assert len(store.results()) == 1
+
+
+@pytest.mark.parametrize("sql", ["CREATE TABLE trials (x)", "CREATE TABLE results (x)", "CREATE TABLE meta (a, b)"])
+def test_another_programs_database_is_refused_and_left_as_it_was(tmp_path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute(sql)
+    before = (tmp_path / FILE).read_bytes()
+    for use in (lambda: Store(tmp_path, PRINT), lambda: clear(tmp_path)):
+        with pytest.raises(OtherStudyError, match="something else"):
+            use()
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_reading_a_running_study_says_that_it_runs(tmp_path: Path) -> None:
+    with Store(tmp_path, PRINT), pytest.raises(StoreError, match="in use"):
+        read_note(tmp_path, "asked")
 
 
 def test_a_folder_in_use_is_said_to_be(tmp_path: Path) -> None:

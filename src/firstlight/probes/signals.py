@@ -32,14 +32,15 @@ def measure_signal(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
     Returns:
         The layers in execution order, each once (its first call).
     """
-    outputs: dict[str, torch.Tensor] = {}
+    outputs: dict[str, float] = {}
     gradients: dict[str, float] = {}
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             if name not in outputs and isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-                outputs[name] = tensor.detach()
+                # Now: an activation that works in place would overwrite it.
+                outputs[name] = _second_moment(tensor)
                 if tensor.requires_grad:
                     tensor.register_hook(  # type: ignore[no-untyped-call]
                         lambda gradient: gradients.__setitem__(name, _second_moment(gradient))
@@ -50,7 +51,9 @@ def measure_signal(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
     with ExitStack() as undo:
         undo.enter_context(torch.random.fork_rng(devices=[]))
         undo.enter_context(torch.enable_grad())
-        undo.callback(_restore, [(b, b.clone()) for b in model.buffers()])
+        undo.callback(
+            _restore, [(m, n, b, b.clone()) for m in model.modules() for n, b in m._buffers.items() if b is not None]
+        )
         for name, module in model.named_modules():
             if any(p.ndim >= 2 for p in module._parameters.values() if p is not None):
                 undo.callback(module.register_forward_hook(watch(name)).remove)
@@ -59,8 +62,7 @@ def measure_signal(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
         # autograd.grad and not backward: the parameters' own .grad stay as they are.
         torch.autograd.grad(value, wanted, allow_unused=True)
     names = tuple(outputs)
-    activations = tuple(_second_moment(outputs[n]) for n in names)
-    return Signal(names, activations, tuple(gradients.get(n, 0.0) for n in names))
+    return Signal(names, tuple(outputs.values()), tuple(gradients.get(n, 0.0) for n in names))
 
 
 def _second_moment(tensor: torch.Tensor) -> float:
@@ -68,7 +70,9 @@ def _second_moment(tensor: torch.Tensor) -> float:
     return float(tensor.detach().double().square().mean()) if tensor.numel() else 0.0
 
 
-def _restore(saved: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def _restore(saved: list[tuple[nn.Module, str, torch.Tensor, torch.Tensor]]) -> None:
+    """The same buffers with the same values: a forward pass may write into one or put another in its place."""
     with torch.no_grad():
-        for buffer, before in saved:
+        for module, name, buffer, before in saved:
             buffer.copy_(before)
+            module._buffers[name] = buffer

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import ArgumentError, UnknownNameError
 from .records import Scheme
+
+_QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,7 @@ def build(schemes: Iterable[Listed], text: str) -> Scheme:
         ArgumentError: the arguments are malformed, unknown, missing or outside their range.
     """
     by_name = {name: listed for listed in schemes for name in (listed.name, *listed.aliases)}
-    name, arguments = text.strip(), ""
-    if "(" in name:
-        if not name.endswith(")"):
-            raise ArgumentError(f"the scheme {text!r} opens a parenthesis and does not end with one")
-        name, _, arguments = name[:-1].partition("(")
-    name = name.strip()
+    name, arguments = _name(text)
     if name not in by_name:
         raise UnknownNameError.of("scheme", name, by_name)
     listed = by_name[name]
@@ -67,18 +64,39 @@ def build(schemes: Iterable[Listed], text: str) -> Scheme:
     return listed.make(_label(listed, bound.arguments), **bound.arguments)
 
 
+def named_arguments(label: str) -> Mapping[str, object]:
+    """The arguments in a label, as ``build`` gives labels: by name."""
+    return _arguments(label, _name(label)[1])[1]
+
+
+def _name(text: str) -> tuple[str, str]:
+    """The name, and what stands in its parentheses."""
+    name, arguments = text.strip(), ""
+    if "(" in name:
+        if not name.endswith(")"):
+            raise ArgumentError(f"the scheme {text!r} opens a parenthesis and does not end with one")
+        name, _, arguments = name[:-1].partition("(")
+    return name.strip(), arguments
+
+
 def _label(listed: Listed, arguments: dict[str, object]) -> str:
     """The shortest text that means the same: the name and the arguments that are not their defaults."""
     changed = {k: v for k, v in arguments.items() if v != listed.signature.parameters[k].default}
-    shown = ", ".join(f"{k}={v}" for k, v in changed.items())
+    shown = ", ".join(f"{k}={_written(v)}" for k, v in changed.items())
     return f"{listed.name}({shown})" if shown else listed.name
+
+
+def _written(value: object) -> str:
+    """As it is read again: text in quotes where it would fall apart without."""
+    whole = not isinstance(value, str) or (_value(value) == value and not set(value) & set(",='\""))
+    return str(value) if whole else repr(value)
 
 
 def _arguments(text: str, arguments: str) -> tuple[list[object], dict[str, object]]:
     positional: list[object] = []
     named: dict[str, object] = {}
-    for part in (p.strip() for p in arguments.split(",")) if arguments.strip() else ():
-        key, equals, value = part.partition("=")
+    for part in (p.strip() for p in _split(arguments)) if arguments.strip() else ():
+        key, equals, value = ("", "", "") if part[:1] in _QUOTES else part.partition("=")
         if not part or (equals and not (key.strip().isidentifier() and value.strip())):
             raise ArgumentError(f"the scheme {text!r} has an argument that cannot be read: {part!r}")
         if equals and key.strip() in named:
@@ -90,6 +108,23 @@ def _arguments(text: str, arguments: str) -> tuple[list[object], dict[str, objec
         else:
             positional.append(_value(part))
     return positional, named
+
+
+def _split(arguments: str) -> list[str]:
+    """The text between commas; a comma in quotes is none."""
+    parts = [""]
+    quote = ""
+    for character in arguments:
+        if not quote and character == ",":
+            parts.append("")
+            continue
+        # A quote opens where a value begins; elsewhere it is an apostrophe in a path.
+        if not quote and character in _QUOTES and parts[-1].rstrip()[-1:] in ("", "="):
+            quote = character
+        elif character == quote:
+            quote = ""
+        parts[-1] += character
+    return parts
 
 
 def _value(text: str) -> object:

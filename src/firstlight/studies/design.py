@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 from ..errors import ArgumentError, UnknownNameError
 from ..initializers import Initializer
-from ..schemes import parse
+from ..schemes import named_arguments, parse
+from .identity import code_digest
 from .records import Trial
 from .tasks import Task
 
@@ -84,17 +86,17 @@ def make_recipe(
         raise ArgumentError(f"steps={steps} and epochs={epochs} both say how long to train: give one")
     batch_size = min(_count("batch_size", batch_size), len(task.train))
     if epochs is not None:
-        if not (math.isfinite(epochs) and epochs > 0):
-            raise ArgumentError(f"epochs={epochs} should be above 0")
+        if not (_is_number(epochs) and epochs > 0):
+            raise ArgumentError(f"epochs={epochs!r} should be a number above 0")
         steps = max(1, round(epochs * (len(task.train) // batch_size)))
     steps = STEPS if steps is None else _count("steps", steps)
     target = (1 + task.chance) / 2 if target is None else target
-    if not 0 < target <= 1:
-        raise ArgumentError(f"target={target} should be an accuracy above 0, at most 1")
+    if not (_is_number(target) and 0 < target <= 1):
+        raise ArgumentError(f"target={target!r} should be an accuracy above 0, at most 1")
     return Recipe(optimizer, steps, batch_size, target, max(1, steps // POINTS))  # type: ignore[arg-type]
 
 
-def make_arms(schemes: Sequence[str | Initializer] | None, task: Task) -> tuple[Arm, ...]:
+def make_arms(schemes: str | Initializer | Sequence[str | Initializer] | None, task: Task) -> tuple[Arm, ...]:
     """The arms, each label once.
 
     Raises:
@@ -102,6 +104,8 @@ def make_arms(schemes: Sequence[str | Initializer] | None, task: Task) -> tuple[
     """
     if schemes is None:
         schemes = (*SCHEMES, PRETRAINED) if task.source is not None else SCHEMES
+    if isinstance(schemes, str | Initializer):
+        schemes = (schemes,)
     if not schemes:
         raise ArgumentError("schemes=() has no arm to compare: name at least one, such as 'he_normal'")
     arms = tuple(_arm(s, task) for s in schemes)
@@ -113,7 +117,7 @@ def make_arms(schemes: Sequence[str | Initializer] | None, task: Task) -> tuple[
 
 def _arm(scheme: str | Initializer, task: Task) -> Arm:
     if isinstance(scheme, Initializer):
-        return Arm(repr(scheme), scheme, repr(scheme))
+        return Arm(repr(scheme), scheme, f"{scheme!r} #{code_digest(type(scheme))[:16]}")
     if not isinstance(scheme, str):
         raise ArgumentError(f"{scheme!r} is no scheme: give a name such as 'he_normal', or an initializer")
     if scheme.strip() == PRETRAINED:
@@ -128,19 +132,18 @@ def _arm(scheme: str | Initializer, task: Task) -> Arm:
 
 def _weights_hash(label: str) -> str:
     """Which weights a ``pretrained(path=…)`` arm loads: the file may change under the same name."""
-    if not label.startswith("pretrained("):
+    path = named_arguments(label).get("path")
+    if path is None or not Path(str(path)).is_file():
         return ""
-    path = Path(label.partition("path=")[2].rstrip(")").split(", ")[0])
-    if not path.is_file():
-        return ""
-    return f" #{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f" #{hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()[:16]}"
 
 
-def make_rates(rates: Sequence[float] | None, optimizer: str) -> tuple[float, ...]:
+def make_rates(rates: float | Sequence[float] | None, optimizer: str) -> tuple[float, ...]:
     """The learning rates, ascending, each once."""
-    chosen = tuple(rates) if rates is not None else LEARNING_RATES[optimizer]
+    rates = LEARNING_RATES[optimizer] if rates is None else rates
+    chosen = tuple(rates) if isinstance(rates, Iterable) else (rates,)
     for rate in chosen:
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not (math.isfinite(rate) and rate > 0):
+        if not (_is_number(rate) and rate > 0):
             raise ArgumentError(f"learning rate {rate!r} should be a finite number above 0")
     if not chosen:
         raise ArgumentError("learning_rates=() is empty: give at least one")
@@ -149,12 +152,12 @@ def make_rates(rates: Sequence[float] | None, optimizer: str) -> tuple[float, ..
 
 def make_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds: 0 to n - 1 for a count, or those given, each once."""
-    if isinstance(seeds, int):
+    if not isinstance(seeds, Iterable):
         return tuple(range(_count("seeds", seeds)))
-    chosen = tuple(dict.fromkeys(int(s) for s in seeds))
-    if not chosen or min(chosen) < 0 or max(chosen) >= 2**63:
+    chosen = tuple(dict.fromkeys(seeds))
+    if not chosen or not all(_is_whole(s) and 0 <= s < 2**63 for s in chosen):
         raise ArgumentError(f"seeds={seeds!r} should be a count, or whole numbers from 0 to 2**63 - 1")
-    return chosen
+    return tuple(map(int, chosen))
 
 
 def grid(arms: Sequence[Arm], rates: Sequence[float], seeds: Sequence[int]) -> tuple[Trial, ...]:
@@ -168,6 +171,15 @@ def source_grid(rates: Sequence[float], seeds: Sequence[int]) -> tuple[Trial, ..
 
 
 def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole(value) or value < 1:
         raise ArgumentError(f"{name}={value!r} should be a whole number from 1")
-    return value
+    return int(value)
+
+
+def _is_whole(value: object) -> bool:
+    """An integer of Python's or numpy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

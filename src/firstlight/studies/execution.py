@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from pickle import PicklingError
 
 import loky
 import torch
-from loky.process_executor import BrokenProcessPool
+from loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 from torch import nn
 
+from ..errors import FirstlightError, ModelError
 from ..plans import Rules
 from .design import Recipe
 from .records import Result
@@ -83,15 +85,34 @@ def _run_pooled(waiting: list[Work], suspects: list[Work], bench: Bench, workers
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):
+                    _refuse_unsendable(future.exception())
                     suspects.extend(running.values())
                     return
                 yield _outcome(future, running.pop(future))
 
 
 def _outcome(future: Future[Result], work: Work) -> Result:
-    """What the worker sent back; what could not be sent is a failed trial, as in ``run_trial``."""
+    """What the worker sent back; what could not be sent back is a failed trial, as in ``run_trial``."""
     error = future.exception()
+    _refuse_unsendable(error)
+    if isinstance(error, FirstlightError):
+        raise error
     return future.result() if error is None else failed(work.trial, repr(error))
+
+
+def _refuse_unsendable(error: BaseException | None) -> None:
+    """A model that cannot get to a worker is the question's fault, not a trial's.
+
+    Where the pool breaks although no worker died, the task could not be read there.
+    """
+    died = isinstance(error, TerminatedWorkerError)
+    if isinstance(error, PicklingError) or (isinstance(error, BrokenProcessPool) and not died):
+        last = str(error.__cause__ or error).strip().strip("'\"\n").splitlines()[-1]
+        raise ModelError(
+            f"the model cannot be sent to a worker process ({last}): define it at the top of a module that can be "
+            "imported, or in the notebook itself, and let it hold nothing that is tied to this process (a lock, an "
+            "open file); or train in this process with workers=0 (--workers 0)"
+        ) from error
 
 
 @contextmanager

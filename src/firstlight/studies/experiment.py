@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections import Counter
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import ArgumentError, UnknownNameError
+from .. import __version__
+from ..errors import ArgumentError, StoreError, UnknownNameError
 from ..fields import FORMAT
 from ..initializers import Initializer
 from ..plans import Rules
@@ -44,7 +46,7 @@ from .execution import Bench, available_workers, run_all
 from .models import Model, ModelSource, checked_example
 from .observer import Observer, Silent
 from .records import Result, Setting, Trial
-from .store import Store, clear
+from .store import SCRATCH, WEIGHTS, Store, clear
 from .study import Study, as_note, make_study
 from .tasks import Task, save_task
 from .training import Work
@@ -75,9 +77,9 @@ class _Question:
 def compare(
     model: ModelSource = "mlp",
     task: Task | str | Path | tuple[object, object] = "digits",
-    schemes: Sequence[str | Initializer] | None = None,
+    schemes: str | Initializer | Sequence[str | Initializer] | None = None,
     *,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] = SEEDS,
     optimizer: str = "sgd",
     steps: int | None = None,
@@ -126,9 +128,10 @@ def compare(
         FirstlightError: the question cannot be asked as it stands; the run folder is as it was.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
-    question = _settle(
-        model, task, schemes, learning_rates, seeds, optimizer, steps, epochs, batch_size, target, baseline, rules
-    )
+    with torch.random.fork_rng(devices=[]):  # looking at the model draws; the caller's random state stays as it is
+        question = _settle(
+            model, task, schemes, learning_rates, seeds, optimizer, steps, epochs, batch_size, target, baseline, rules
+        )
     processes = available_workers() if workers is None else workers
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 0:
         raise ArgumentError(f"workers={workers!r} should be a count, 0 for none")
@@ -148,8 +151,8 @@ def compare(
 def _settle(
     model: ModelSource,
     task: Task | str | Path | tuple[object, object],
-    schemes: Sequence[str | Initializer] | None,
-    learning_rates: Sequence[float] | None,
+    schemes: str | Initializer | Sequence[str | Initializer] | None,
+    learning_rates: float | Sequence[float] | None,
     seeds: int | Sequence[int],
     optimizer: str,
     steps: int | None,
@@ -166,6 +169,8 @@ def _settle(
     rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
     built = Model(model, loaded.input_shape, len(loaded.classes))
     example = checked_example(built, loaded)
+    if loaded.source is not None and any(a.scheme == PRETRAINED for a in arms):
+        checked_example(built.for_task(loaded.source), loaded.source)
     for arm in arms:
         init_(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, rules=rules, digests=False)
     labels = [a.label for a in arms]
@@ -181,6 +186,7 @@ def _settle(
         "rules": repr(sorted((rules or {}).items(), key=lambda r: r[0])),
         "field format": FORMAT,
         "torch": torch.__version__,
+        "firstlight": __version__,
     }
     parameters = sum(p.numel() for p in example.parameters())
     return _Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters)
@@ -192,10 +198,8 @@ def _run(question: _Question, setting: Setting, store: Store, workers: int, obse
     sources = [(("source", "source", t.learning_rate, t.seed), t) for t in _source_trials(question)]
     targets = [(t.arm, t) for t in grid(question.arms, question.rates, question.seeds)]
     identities = {a.label: a.identity for a in question.arms}
-    done = Counter("source" if k[0] == "source" else k[1] for k in kept)
-    totals = Counter(label for label, _ in targets) + Counter({"source": len(sources)} if sources else {})
-    present = {label: min(n, done.get(identities.get(label, label), 0)) for label, n in totals.items()}
-    observer.on_start(setting, totals, present)
+    totals = Counter(t.stage for _, t in sources) + Counter(label for label, _ in targets)
+    observer.on_start(setting, totals, _present(kept, sources, targets, identities))
     completed = False
     try:
         with _scratch(store.folder) as scratch:
@@ -214,12 +218,30 @@ def _run(question: _Question, setting: Setting, store: Store, workers: int, obse
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Where workers find the task: in the run folder, so that what a killed study left behind is found and cleared."""
-    scratch = folder / "task"
+    scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _present(
+    kept: Mapping[Key, Result],
+    sources: Sequence[tuple[Key, Trial]],
+    targets: Sequence[tuple[str, Trial]],
+    identities: Mapping[str, str],
+) -> Counter[str]:
+    """How many trials of each arm are done.
+
+    The pretrained arm's identity names its source's learning rate, which is known when the sources are done.
+    """
+    done = Counter(t.stage for k, t in sources if k in kept)
+    if sources and done.total() == len(sources):
+        identities = {**identities, PRETRAINED: _pretrained_identity([kept[k] for k, _ in sources])}
+    return done + Counter(
+        label for label, t in targets if ("target", identities[label], t.learning_rate, t.seed) in kept
+    )
 
 
 def _source_trials(question: _Question) -> tuple[Trial, ...]:
@@ -231,11 +253,15 @@ def _pretrained_start(question: _Question, results: Sequence[Result], folder: Pa
     if not results:
         return PRETRAINED, {}
     rate = choose_rate(results)
-    return f"{PRETRAINED} from rate {rate!r}", {s: _weights(folder, rate, s) for s in question.seeds}
+    return _pretrained_identity(results), {s: _weights(folder, rate, s) for s in question.seeds}
+
+
+def _pretrained_identity(sources: Sequence[Result]) -> str:
+    return f"{PRETRAINED} from rate {choose_rate(sources)!r}"
 
 
 def _weights(folder: Path, rate: float, seed: int) -> Path:
-    return folder / "weights" / f"source-rate-{rate:g}-seed-{seed}.safetensors"
+    return folder / WEIGHTS / f"source-rate-{rate!r}-seed-{seed}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +283,8 @@ class _Runner:
             (key, Work(t, t.arm, save=_weights(self.store.folder, t.learning_rate, t.seed).resolve()))
             for key, t in keyed
         ]
-        # A result whose weights are gone is no use as a start.
-        missing = [(k, w) for k, w in works if k not in self.kept or not (w.save and w.save.is_file())]
-        self._run(missing, self.question.task.source, "source")
+        source = self.question.task.source
+        self._run([(k, w) for k, w in works if not self._is_done(k, w)], source, self.question.model.for_task(source))
         return [self.kept[k] for k, _ in keyed]
 
     def run_targets(self, keyed: Sequence[tuple[Key, Trial]], start: Mapping[int, Path]) -> list[Result]:
@@ -270,15 +295,27 @@ class _Runner:
             for key, t in keyed
             if key not in self.kept
         ]
-        self._run(missing, self.question.task, "target")
+        self._run(missing, self.question.task, self.question.model)
         return [self.kept[k] for k, _ in keyed]
 
-    def _run(self, works: Sequence[tuple[Key, Work]], task: Task, name: str) -> None:
+    def _is_done(self, key: Key, work: Work) -> bool:
+        """A source that trained and whose weights are gone is no use as a start."""
+        result = self.kept.get(key)
+        return result is not None and (result.status == "failed" or work.save is None or work.save.is_file())
+
+    def _run(self, works: Sequence[tuple[Key, Work]], task: Task, model: Model) -> None:
         if not works:
             return
         keys = {w.trial: k for k, w in works}
-        save_task(task, self.scratch / name)
-        bench = Bench(self.scratch / name, self.question.model, self.question.recipe, self.question.rules)
+        place = self.scratch / works[0][1].trial.stage
+        try:
+            save_task(task, place)
+        except OSError as error:
+            raise StoreError(
+                f"cannot keep the data beside the results in {str(place)!r}: {error.strerror}. Free some space or "
+                "choose another folder with out= (--out)."
+            ) from error
+        bench = Bench(place, model, self.question.recipe, self.question.rules)
         for result in run_all([w for _, w in works], bench, self.workers):
             key = keys[result.trial]
             self.store.add(key[1], result)
@@ -289,7 +326,7 @@ class _Runner:
 def _default_folder(question: _Question) -> Path:
     network = question.model.name.rpartition(":")[2]
     mark = _mark(question.fingerprint)[:8]
-    return Path("runs") / f"{question.task.name}-{network}-{mark}"
+    return Path("runs") / re.sub(r"[^\w.-]+", "_", f"{question.task.name}-{network}-{mark}").lstrip(".")
 
 
 def _mark(fingerprint: Mapping[str, object]) -> str:

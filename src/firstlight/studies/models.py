@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import FirstlightError, ModelError, UnknownNameError
-from .data.factories import is_factory, load_factory, source_of
+from .data.factories import is_factory, load_factory
+from .identity import code_digest
 from .networks import NETWORKS
 from .tasks import Task
 
@@ -51,12 +52,16 @@ class Model:
             raise ModelError(f"the model factory {self.name!r} gave {type(model).__name__}, not a torch.nn.Module")
         return model
 
+    def for_task(self, task: Task) -> Model:
+        """The same factory for another task's inputs and classes."""
+        return replace(self, input_shape=task.input_shape, classes=len(task.classes))
+
     def identity(self, example: nn.Module) -> str:
-        """A hash of what decides the model: its parameters' names and shapes, and the factory's source where known."""
+        """A hash of what decides the model: its parameters' names and shapes, its modules, and the code behind it."""
         hashed = hashlib.blake2b(digest_size=16)
         for name, tensor in example.state_dict().items():
             hashed.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        hashed.update(_source_text(self.source))
+        hashed.update(code_digest(_function(self.source), example).encode())
         return hashed.hexdigest()
 
 
@@ -81,25 +86,16 @@ def _call(function: Callable[..., Any], input_shape: tuple[int, ...], classes: i
     return function(*arguments)
 
 
-def _source_text(source: ModelSource) -> bytes:
-    if isinstance(source, str):
-        return source.encode() if source in NETWORKS else source_of(source)
-    try:
-        return inspect.getsource(source).encode()
-    except (OSError, TypeError):
-        return b""
-
-
 def checked_example(model: Model, task: Task) -> nn.Module:
     """One model, after it has shown that it maps a batch to (examples, classes).
 
     Raises:
         ModelError: building it or the forward pass raised, or the output's shape does not fit the classes.
     """
+    x, _ = task.batch(task.train, slice(0, 2))
     try:
         example = model()
-        x, _ = task.batch(task.train, slice(0, 2))
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad():
             output = example(x)
     except FirstlightError:
         raise

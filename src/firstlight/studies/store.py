@@ -7,10 +7,9 @@ asks which trials are done and hands in the new ones.
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +20,12 @@ from ..probes.records import Signal
 from .records import Point, Result, Trial
 
 FILE = "study.sqlite"
-# What firstlight itself puts into a run folder; --fresh removes these and nothing else.
-OURS = (FILE, f"{FILE}-journal", "report.html", "results.csv", "results.json", "weights", "task")
+WEIGHTS = "weights"
+SCRATCH = ".task"
+# What firstlight puts into a run folder; the study itself last, so that a folder is known for ours until it is empty.
+_OURS = (f"{WEIGHTS}/source-*.*", f"{SCRATCH}/**/*", "report.html", "results.csv", "results.json", f"{FILE}*")
 _VERSION = "1"
+_TABLES = frozenset({"meta", "results"})
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE results (
@@ -97,8 +99,10 @@ class Store:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN EXCLUSIVE")
-            known = self._db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
-            if known is None:
+            tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and not tables >= _TABLES:
+                raise OtherStudyError(f"{str(self._path)!r} holds tables of something else than firstlight: {_WAYS}")
+            if not tables:
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
                 self.note("version", _VERSION)
@@ -126,20 +130,36 @@ class Store:
         """SQLite's errors as ours, with the file's name and what to do."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            where = str(self._path)
-            if "locked" in str(error):
-                raise StoreError(
-                    f"{where!r} is in use by another process: wait for it, or choose another out="
-                ) from error
-            raise StoreError(
-                f"cannot write {where!r}: {error}. Free some space or choose a folder you can write with out= (--out)."
-            ) from error
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{str(self._path)!r} is damaged ({error}): {_WAYS}") from error
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            raise _named(self._path, error) from error
 
 
 _WAYS = "choose another folder with out= (--out), or start over with fresh=True (--fresh)"
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_UNWRITABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
+
+
+def _named(path: Path, error: Exception) -> StoreError:
+    """A fault of the file as ours, with its name and what to do."""
+    code = _code(error)
+    if code in _BUSY:
+        return StoreError(f"{str(path)!r} is in use by another process: wait for it, or choose another out= (--out)")
+    if code in _UNWRITABLE:
+        return StoreError(
+            f"cannot write {str(path)!r}: {error}. Free some space or choose a folder you can write with out= (--out)."
+        )
+    return StoreError(f"{str(path)!r} is damaged ({error}): {_WAYS}")
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0 for other errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def read_note(folder: Path, key: str) -> Any:
@@ -155,27 +175,50 @@ def read_note(folder: Path, key: str) -> Any:
         with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as db:
             return _noted(db, key)
     except (sqlite3.Error, ValueError) as error:
-        raise StoreError(f"{str(path)!r} is damaged ({error})") from error
+        raise _named(path, error) from error
 
 
 def clear(folder: Path) -> None:
-    """Remove what firstlight put into a run folder, and nothing else."""
+    """Remove what firstlight put into a run folder, and nothing else; a folder without a study stays as it is.
+
+    Raises:
+        OtherStudyError: the file with the study's name is another program's.
+        StoreError: another process runs the study, or the disk does not let go of it.
+    """
+    if not (folder / FILE).is_file():
+        return
+    _refuse_busy_or_strange(folder / FILE)
     try:
-        for name in OURS:
-            path = folder / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for pattern in _OURS:
+            found = sorted(folder.glob(pattern), reverse=True)
+            for path in found:
+                path.rmdir() if path.is_dir() else path.unlink()
+        for name in (WEIGHTS, SCRATCH):
+            with suppress(OSError):  # it holds something of the user's, or there is none
+                (folder / name).rmdir()
     except OSError as error:
         raise StoreError(f"cannot clear the run folder {str(folder)!r}: {error}") from error
+
+
+def _refuse_busy_or_strange(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as db:
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            db.execute("BEGIN EXCLUSIVE")
+            db.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if _code(error) in _BUSY + _UNWRITABLE:
+            raise _named(path, error) from error
+        return  # damaged: starting over is the way out of that
+    if tables and not tables >= _TABLES:
+        raise OtherStudyError(f"{str(path)!r} holds tables of something else than firstlight: choose another folder")
 
 
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OtherStudyError(f"{str(folder)!r} is a file, not a run folder: choose another out= (--out)")
     if folder.is_dir() and not (folder / FILE).exists():
-        strange = [p.name for p in folder.iterdir() if p.name not in OURS]
+        strange = [p.name for p in folder.iterdir()]
         if strange:
             raise OtherStudyError(
                 f"the folder {str(folder)!r} is not empty and holds no study (it has {strange[0]!r}): "

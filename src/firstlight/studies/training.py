@@ -15,9 +15,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from ..errors import StoreError
 from ..fields import key, words
 from ..initializers import Initializer
 from ..plans import Rules
@@ -57,7 +59,11 @@ class _Progress:
 def run_trial(
     work: Work, task: Task, build: Callable[[], nn.Module], recipe: Recipe, rules: Rules | None = None
 ) -> Result:
-    """Train once and say how it went. A model that raises gives a failed result; only an interrupt passes through."""
+    """Train once and say how it went. A model that raises gives a failed result.
+
+    Raises:
+        StoreError: the weights that ``work`` asks to keep cannot be written, which is no fault of the trial.
+    """
     started = time.perf_counter()
     progress = _Progress([])
     test = (math.nan, math.nan)
@@ -69,11 +75,12 @@ def run_trial(
             init_(model, _scheme(work), work.trial.seed, rules=rules, digests=False)
             _train(model, task, recipe, work.trial, progress)
             test = evaluate(model, task, task.test)
-            if work.save is not None:
-                _save(model, work.save)
         except Exception as fault:
             progress.status = "failed"
             error = "".join(traceback.format_exception(fault)[-3:]).strip()
+        else:
+            if work.save is not None:
+                _save(model, work.save)
     return _result(work.trial, task, recipe, progress, test, error, time.perf_counter() - started)
 
 
@@ -144,10 +151,16 @@ def evaluate(model: nn.Module, task: Task, split: Split) -> tuple[float, float]:
 
 def _save(model: nn.Module, path: Path) -> None:
     """The weights as safetensors, under the names ``pretrained`` looks for; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
-    save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, draft)
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, draft)
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"cannot keep the weights in {str(path)!r}: {error}. Free some space or choose another folder with out= "
+            "(--out); the same command goes on."
+        ) from error
 
 
 def at_chance(accuracy: float, chance: float, examples: int) -> bool:

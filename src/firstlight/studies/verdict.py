@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..reports.text import listing, percent, rate
 from .records import ArmSummary, Comparison, Setting
-from .statistics import paired_p, smallest_p
+from .statistics import confidence_set, smallest_p
 
 _LEVEL = 0.05
 
@@ -27,23 +27,20 @@ def verdict(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[
 
 
 def _best(arms: Sequence[ArmSummary]) -> str:
-    """The arm with the highest mean, and those that the paired differences do not tell from it."""
+    """The arm with the highest mean, and those that may as well be the best."""
     best = arms[0]
     shown = f"{best.arm} has the highest mean test accuracy, {percent(best.test.mean)}"
     if best.test.n > 1:
         shown += f" (95 % interval {percent(best.test.low)} to {percent(best.test.high)})"
-    if len(arms) == 1:
+    # Arms that raised in every trial were not compared: nothing is known of them.
+    known = [a for a in arms if a.failed < a.trials]
+    if len(known) == 1:
         return f"{shown}."
-    tied = [a.arm for a in arms[1:] if _undecided(best, a)]
+    staying = confidence_set([[0.0 if v != v else v for v in a.test_accuracies] for a in known])
+    tied = [known[i].arm for i in staying if i > 0]
     if not tied:
-        return f"{shown}; the paired tests tell it from every other arm."
-    return f"{shown}; on this evidence it cannot be told from {listing(tied)}."
-
-
-def _undecided(best: ArmSummary, other: ArmSummary) -> bool:
-    """No difference at the 5 % level in a paired test of its own (uncorrected, so ties are called sparingly)."""
-    pairs = zip(best.test_accuracies, other.test_accuracies, strict=True)
-    return paired_p([(0.0 if a != a else a) - (0.0 if b != b else b) for a, b in pairs]) > _LEVEL
+        return f"{shown}; it is the best of them on this evidence (95 % model confidence set)."
+    return f"{shown}; on this evidence (95 % model confidence set) it cannot be told from {listing(tied)}."
 
 
 def _against_baseline(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[Comparison]) -> list[str]:
@@ -66,11 +63,15 @@ def _against_baseline(setting: Setting, arms: Sequence[ArmSummary], comparisons:
 
 
 def _stuck(setting: Setting, arms: Sequence[ArmSummary]) -> list[str]:
-    stuck = [a for a in arms if all(r.at_chance + r.failed == r.trials for r in a.rates)]
-    if not stuck:
-        return []
-    which = listing([a.arm for a in stuck])
-    return [f"Stayed at chance ({percent(setting.chance)}) from every seed at every learning rate tried: {which}."]
+    raised = [a.arm for a in arms if all(r.failed == r.trials for r in a.rates)]
+    stuck = [a.arm for a in arms if a.arm not in raised and all(r.at_chance + r.failed == r.trials for r in a.rates)]
+    everywhere = "from every seed at every learning rate tried"
+    sentences = []
+    if stuck:
+        sentences.append(f"Stayed at chance ({percent(setting.chance)}) {everywhere}: {listing(stuck)}.")
+    if raised:
+        sentences.append(f"Raised an error {everywhere}, so nothing is known of it: {listing(raised)}.")
+    return sentences
 
 
 def _cautions(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[Comparison]) -> list[str]:

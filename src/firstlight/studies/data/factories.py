@@ -35,7 +35,7 @@ def load_factory(spec: str) -> Callable[..., Any]:
     if not is_factory(spec):
         raise ArgumentError(f"{spec!r} names no function: write file.py:function or package.module:function")
     place, _, name = spec.rpartition(":")
-    module = _from_file(Path(place).resolve()) if place.endswith(".py") else _by_name(place)
+    module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
     found = getattr(module, name, None)
     if found is None:
         public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
@@ -45,19 +45,16 @@ def load_factory(spec: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def source_of(spec: str) -> bytes:
-    """The text a factory's results depend on: the file's bytes, or the module's."""
-    place = spec.rpartition(":")[0]
-    if place.endswith(".py"):
-        return Path(place).read_bytes()
-    file = getattr(_by_name(place), "__file__", None)
-    return Path(file).read_bytes() if file else place.encode()
+def _from_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    if not path.is_file():
+        raise ArgumentError(f"there is no file {str(path)!r}")
+    return _executed(path, path.read_bytes())
 
 
 @lru_cache(maxsize=16)
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ArgumentError(f"there is no file {str(path)!r}")
+def _executed(path: Path, _text: bytes) -> ModuleType:
+    """The module, run anew when its text has changed, as a notebook that edits the file expects."""
     name = f"firstlight_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
