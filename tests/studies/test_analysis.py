@@ -63,7 +63,7 @@ def setting(arms: list[str], seeds: int, rates: tuple[float, ...] = (0.01, 0.1, 
 def study(values: dict[str, list[float]], rates: tuple[float, ...] = (0.1,), grid=(0.01, 0.1, 1.0)):
     results = [result(a, r, s, v) for a, vs in values.items() for r in rates for s, v in enumerate(vs)]
     asked = setting(list(values), len(next(iter(values.values()))), grid)
-    arms = summarize(results, list(values))
+    arms = summarize(results, list(values), 0.6)
     comparisons = compare_arms(arms, asked.baseline)
     return arms, comparisons, verdict(asked, arms, comparisons)
 
@@ -73,7 +73,7 @@ def test_the_rate_is_chosen_on_validation_and_never_on_test() -> None:
         result("a", 1.0, s, 0.8, test=1.0) for s in range(3)
     ]
     assert choose_rate(results) == 0.1
-    summary = summarize(results, ["a"])[0]
+    summary = summarize(results, ["a"], 0.6)[0]
     assert summary.learning_rate == 0.1
     assert summary.test.mean == pytest.approx(0.1)
 
@@ -88,7 +88,7 @@ def test_of_equal_rates_the_lower_loss_wins_and_failures_count_as_nothing() -> N
 def test_arms_are_ranked_by_mean_and_rates_that_work_are_counted() -> None:
     results = [result("low", r, s, v) for r, v in ((0.1, 0.5), (1.0, 0.3)) for s in range(4)]
     results += [result("high", r, s, 0.9 if r == 0.1 or s == 0 else 0.2) for r in (0.1, 1.0) for s in range(4)]
-    arms = summarize(results, ["low", "high"])
+    arms = summarize(results, ["low", "high"], 0.6)
     assert [a.arm for a in arms] == ["high", "low"]
     assert [a.rank for a in arms] == [1, 2]
     assert arms[0].working_rates == (0.1,)
@@ -106,15 +106,23 @@ def test_a_trial_that_raised_scores_zero_in_the_paired_test() -> None:
         )
         for s in range(3)
     ]
-    arms = summarize([*values, *broken], ["a", "b"])
+    arms = summarize([*values, *broken], ["a", "b"], 0.6)
     assert arms[1].failed == 3
     assert arms[1].errors == ("E",)
     assert compare_arms(arms, "a")[0].difference.mean == pytest.approx(-0.9)
 
 
+def test_a_rate_works_where_most_seeds_end_at_the_target_not_where_they_passed_it() -> None:
+    fell = [result("a", 0.1, s, 0.3, steps_to_target=10) for s in range(3)]
+    held = [result("a", 0.2, s, 0.7) for s in range(3)]
+    summary = summarize([*fell, *held], ["a"], 0.6)[0]
+    assert summary.working_rates == (0.2,)
+    assert [r.reached for r in summary.rates] == [3, 3]
+
+
 def test_the_curve_keeps_a_diverged_run_at_its_last_accuracy() -> None:
     gone = result("a", 0.1, 1, 0.2, status="diverged", diverged_at=20)
-    curve = summarize([result("a", 0.1, 0, 0.8), gone], ["a"])[0].curve
+    curve = summarize([result("a", 0.1, 0, 0.8), gone], ["a"], 0.6)[0].curve
     assert [p.step for p in curve] == [10, 20]
     assert curve[1].accuracy.n == 2
 
@@ -138,7 +146,7 @@ def test_the_verdict_says_nothing_of_an_arm_that_always_raised() -> None:
     fault = {"status": "failed", "test_accuracy": nan, "validation_accuracy": nan, "error": "E", "curve": ()}
     results = [result("a", 0.1, s, 0.9) for s in range(3)]
     results += [result("b", 0.1, s, 0.0, at_chance=False, **fault) for s in range(3)]
-    arms = summarize(results, ["a", "b"])
+    arms = summarize(results, ["a", "b"], 0.6)
     words = verdict(setting(["a", "b"], 3, (0.1,)), arms, compare_arms(arms, "a"))
     assert words[0].endswith("%)."), "compared with nobody"
     assert any("Raised an error" in w and "b" in w for w in words)

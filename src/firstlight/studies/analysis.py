@@ -15,9 +15,10 @@ from .records import ArmSummary, Comparison, CurvePoint, RateSummary, Result, Si
 from .statistics import holm, interval, paired_p
 
 
-def summarize(results: Sequence[Result], arms: Sequence[str]) -> tuple[ArmSummary, ...]:
+def summarize(results: Sequence[Result], arms: Sequence[str], target: float) -> tuple[ArmSummary, ...]:
     """Every arm's summary, best first: by mean test accuracy at the learning rate that validation chose."""
-    summaries = [_arm(arm, [r for r in results if r.trial.arm == arm and r.trial.stage == "target"]) for arm in arms]
+    trials = [r for r in results if r.trial.stage == "target"]
+    summaries = [_arm(arm, [r for r in trials if r.trial.arm == arm], target) for arm in arms]
     ordered = sorted(summaries, key=lambda s: (-_low_nan(s.test.mean), arms.index(s.arm)))
     return tuple(replace(s, rank=i) for i, s in enumerate(ordered, start=1))
 
@@ -56,10 +57,10 @@ def _differences(values: Sequence[float], base: Sequence[float]) -> list[float]:
     return [_low_nan(v) - _low_nan(b) for v, b in zip(values, base, strict=True)]
 
 
-def _arm(arm: str, results: list[Result]) -> ArmSummary:
+def _arm(arm: str, results: list[Result], target: float) -> ArmSummary:
     rate = choose_rate(results)
     chosen = sorted((r for r in results if r.trial.learning_rate == rate), key=lambda r: r.trial.seed)
-    rates = tuple(_rate(r, results) for r in sorted({r.trial.learning_rate for r in results}))
+    rates = tuple(_rate(r, results, target) for r in sorted({r.trial.learning_rate for r in results}))
     reached = [r.steps_to_target for r in chosen if r.steps_to_target is not None]
     signal = _mean_signal([r.signal for r in chosen if r.signal is not None])
     accuracies = tuple(r.test_accuracy for r in chosen)
@@ -85,7 +86,7 @@ def _arm(arm: str, results: list[Result]) -> ArmSummary:
     )
 
 
-def _rate(rate: float, results: Sequence[Result]) -> RateSummary:
+def _rate(rate: float, results: Sequence[Result], target: float) -> RateSummary:
     mine = [r for r in results if r.trial.learning_rate == rate]
     reached = sum(r.steps_to_target is not None for r in mine)
     return RateSummary(
@@ -96,7 +97,7 @@ def _rate(rate: float, results: Sequence[Result]) -> RateSummary:
         diverged=sum(r.status == "diverged" for r in mine),
         at_chance=sum(r.at_chance for r in mine),
         failed=sum(r.status == "failed" for r in mine),
-        works=2 * reached > len(mine),
+        works=2 * sum(r.validation_accuracy >= target for r in mine) > len(mine),
     )
 
 

@@ -49,8 +49,9 @@ def ranking(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[
     caption = (
         f"Mean test accuracy over {counted(len(setting.seeds), 'seed')} with its 95 % bootstrap interval, at the "
         "learning rate with the best mean validation accuracy; diverged and at chance count the runs at that rate. A "
-        f"rate works if more than half of its seeds reach the target, {text.percent(setting.target)} on validation. "
-        f"Differences to {setting.baseline} in percentage points, p Holm-corrected."
+        "rate works if more than half of its seeds end at the target or above, "
+        f"{text.percent(setting.target)} on validation. Differences to {setting.baseline} in percentage points, p "
+        "Holm-corrected."
     )
     return Table(caption, header, rows)
 

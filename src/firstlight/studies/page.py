@@ -152,7 +152,9 @@ def _methods(setting: Setting) -> list[str]:
         "best mean validation accuracy; the test split was read once per run, after its last step.",
         "Intervals are 95 % bootstrap intervals of the mean over seeds (BCa, 9,999 resamples). They hold for this "
         "split and this network; they say nothing of other data. Differences were tested with two-sided paired "
-        "permutation tests (sign flips) and Holm's correction over all comparisons with the baseline.",
+        "permutation tests (sign flips) and Holm's correction over all comparisons with the baseline. What cannot be "
+        "told from the best is the 95 % model confidence set (Hansen, Lunde & Nason 2011; permutations within seeds), "
+        "which allows for having looked for the highest of several means.",
         "A run diverged if its loss was no longer a number or a thousand times that of guessing; it stayed at chance "
         "if its final validation accuracy is no more than three standard errors above guessing the largest class "
         f"({text.percent(setting.chance)}). An output that is not finite counts as wrong, and a run that raised an "

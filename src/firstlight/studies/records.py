@@ -83,7 +83,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class RateSummary:
-    """An arm at one learning rate. ``works`` where more than half of its seeds reached the target."""
+    """An arm at one learning rate. ``works`` where more than half of its seeds end at the target or above."""
 
     learning_rate: float
     validation: Interval

@@ -82,7 +82,7 @@ def steps_to_target(arm: ArmSummary) -> str:
 
 def make_study(setting: Setting, results: Sequence[Result], folder: Path) -> Study:
     """The study that follows from complete results."""
-    arms = summarize(results, setting.arms)
+    arms = summarize(results, setting.arms, setting.target)
     comparisons = compare_arms(arms, setting.baseline)
     return Study(setting, tuple(results), arms, comparisons, verdict(setting, arms, comparisons), folder)
 
