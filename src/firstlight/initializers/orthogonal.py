@@ -52,7 +52,7 @@ class Orthogonal(Initializer):
         columns = math.prod(block) // rows if rows else 0
 
         def build(key: Key, device: torch.device) -> torch.Tensor:
-            q = haar(layout.blocks, rows, columns, key, device).mul_(self.gain)
+            q = haar(layout.blocks, rows, columns, key, device, self.gain)
             return _unflatten(q, layout, out_axis, in_axis)
 
         n = rows * columns
@@ -85,7 +85,7 @@ class DeltaOrthogonal(Initializer):
         rows, columns = block[out_axis], block[in_axis]
 
         def build(key: Key, device: torch.device) -> torch.Tensor:
-            q = haar(layout.blocks, rows, columns, key, device).mul_(self.gain)
+            q = haar(layout.blocks, rows, columns, key, device, self.gain)
             values = torch.zeros(layout.shape, device=device)
             if values.numel():
                 centre = {a: layout.shape[a] // 2 for a in layout.kernel_axes}
@@ -98,8 +98,8 @@ class DeltaOrthogonal(Initializer):
         return Built(build, 0.0, self.gain * math.sqrt(min(rows, columns) / n) if n else 0.0)
 
 
-def haar(count: int, rows: int, columns: int, key: Key, device: torch.device) -> torch.Tensor:
-    """``count`` independent matrices (rows, columns) with orthonormal rows or columns, in float32.
+def haar(count: int, rows: int, columns: int, key: Key, device: torch.device, gain: float = 1.0) -> torch.Tensor:
+    """``count`` independent matrices (rows, columns) with orthonormal rows or columns, times ``gain``, in float32.
 
     Matrix b reads elements b · rows · columns onwards of the field; a wide one is the transpose of a tall one.
     """
@@ -107,46 +107,64 @@ def haar(count: int, rows: int, columns: int, key: Key, device: torch.device) ->
     numbers = fields.values(fields.normal(0.0, 1.0), key, 0, count * rows * columns, device=device)
     gaussian = numbers.reshape(count, tall, short)
     # Many small matrices go as one batch; a large one alone, where products without a batch axis are faster.
-    q = _reflect(gaussian) if count > 1 and tall <= _SMALL else torch.stack([_reflect(g) for g in gaussian])
-    return q if rows >= columns else q.mT
+    # In the order of memory that the result is wanted in, so that a wide one is not copied to be turned.
+    q = torch.zeros(count, rows, columns, device=device)
+    upright = q if rows >= columns else q.mT
+    if count > 1 and tall <= _SMALL:
+        _reflect(gaussian, gain, upright)
+    else:
+        for numbers_of_one, matrix in zip(gaussian, upright, strict=True):
+            _reflect(numbers_of_one, gain, matrix)
+    return q
 
 
-def _reflect(gaussian: torch.Tensor) -> torch.Tensor:
-    """Haar-distributed (…, n, m), n ≥ m, from independent normals of that shape, which are overwritten.
+def _reflect(gaussian: torch.Tensor, gain: float, q: torch.Tensor) -> None:
+    """Haar-distributed (…, n, m), n ≥ m, times ``gain``, into the zeros ``q``; from independent normals, overwritten.
 
     Reflection j sends e_j to -sign · x_j / |x_j|, where x_j is column j from row j on; v_j is scaled so that |v_j|² = 2
     and the reflection is I - v vᵀ. The last sign is fixed by multiplying column j by -sign_j, as in QR with a positive
     diagonal, which makes the product exactly Haar.
     """
     if not gaussian.numel():
-        return gaussian
-    v = gaussian.tril_()
-    diagonal = v.diagonal(dim1=-2, dim2=-1)
-    first = diagonal.clone()
-    # A column that is exactly zero has probability zero; it would be left as it is.
-    length = v.square().sum(dim=-2).sqrt_().clamp_min_(torch.finfo(v.dtype).tiny)
-    sign = torch.where(first >= 0, 1.0, -1.0)
-    diagonal.add_(sign * length)
-    v.mul_((length * (length + first.abs())).rsqrt_().unsqueeze(-2))
-    q = torch.zeros_like(v)
+        return
+    x = gaussian.tril_()
     q.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-    m = v.shape[-1]
+    m = x.shape[-1]
+    signs = torch.where(x.diagonal(dim1=-2, dim2=-1) >= 0, 1.0, -1.0)
     for start in range((m - 1) // _PANEL * _PANEL, -1, -_PANEL):
         stop = min(m, start + _PANEL)
-        width = stop - start
-        panel = v[..., start:, start:stop].contiguous()
-        # I - V T Vᵀ is the product of the panel's reflections where T⁻¹ is the upper triangle of VᵀV, diagonal 1.
-        inverse = (panel.mT @ panel).triu_(1)
-        inverse.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-        identity = torch.eye(width, dtype=v.dtype, device=v.device)
-        triangle = torch.linalg.solve_triangular(inverse, identity, upper=True)
+        panel, triangle = _panel(x[..., start:, start:stop], signs[..., start:stop])
         # The panel's own columns of Q are still those of the identity, so Vᵀ Q there is Vᵀ itself.
+        width = stop - start
         rest = panel[..., width:, :].mT @ q[..., stop:, stop:]
         projected = torch.cat([panel[..., :width, :].mT, rest], dim=-1)
         target = q[..., start:, start:]
         subtract = target.addmm_ if target.ndim == 2 else target.baddbmm_
         subtract(panel, triangle @ projected, alpha=-1)
-    return q.mul_(-sign.unsqueeze(-2))
+    q.mul_(signs.mul_(-gain).unsqueeze(-2))
+
+
+def _panel(x: torch.Tensor, sign: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """V and T of a panel of columns x_j, zero above the diagonal: the product of their reflections is I - V T Vᵀ.
+
+    T⁻¹ is the upper triangle of VᵀV with the diagonal 1. The products x_iᵀ x_j give the lengths and, with what the
+    diagonal adds, VᵀV too, so that the columns are read once.
+    """
+    width = x.shape[-1]
+    products = x.mT @ x
+    # A column that is exactly zero has probability zero; it would be left as it is.
+    length = products.diagonal(dim1=-2, dim2=-1).sqrt().clamp_min_(torch.finfo(x.dtype).tiny)
+    first = x.diagonal(dim1=-2, dim2=-1)
+    shift = sign * length
+    scale = (length * (length + first.abs())).rsqrt_()
+    panel = x * scale.unsqueeze(-2)
+    panel.diagonal(dim1=-2, dim2=-1).add_(shift * scale)
+    # For i < j, v_i · v_j is x_i · x_j and what the shift of x_j's first entry meets of x_i; x_j is 0 where x_i begins.
+    inverse = products.addcmul_(x[..., :width, :].mT, shift.unsqueeze(-2))
+    inverse = inverse.mul_(scale.unsqueeze(-2)).mul_(scale.unsqueeze(-1)).triu_(1)
+    inverse.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    identity = torch.eye(width, dtype=x.dtype, device=x.device)
+    return panel, torch.linalg.solve_triangular(inverse, identity, upper=True)
 
 
 def _unflatten(q: torch.Tensor, layout: Layout, out_axis: int, in_axis: int) -> torch.Tensor:
