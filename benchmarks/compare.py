@@ -23,7 +23,7 @@ from firstlight.studies.design import POINTS, STEPS
 from firstlight.studies.networks import mlp
 
 ARMS = ("he_normal", "glorot_uniform")
-RATES, SEEDS, BATCH = (0.003, 0.01), 10, 32
+RATES, SEEDS, BATCH = (0.003, 0.01), 25, 32
 
 
 def plain_loop(task: fl.Task, seeds: int) -> int:

@@ -30,6 +30,30 @@ def test_the_cut_is_stratified_disjoint_complete_and_repeatable() -> None:
     assert task.digest != task_from_arrays(x, y, split_seed=1).digest
 
 
+def test_the_digest_holds_all_that_decides_results() -> None:
+    x, y = blobs(60)
+    parts = {"train": (x, y), "test": (x, y), "validation": (x, y)}
+    digests = [task_from_splits(**parts, classes=names).digest for names in (["a", "b", "c"], ["a", "c", "b"])]
+    for part in parts:
+        other = x.copy()
+        other[-1, -1] += 1
+        changed = [{**parts, part: pair} for pair in ((other, y), (x, np.roll(y, 1)), (x[:-3], y[:-3]))]
+        digests += [task_from_splits(**these, classes=["a", "b", "c"]).digest for these in changed]
+    assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_task_keeps_data_of_its_own(kind: type) -> None:
+    """Arrays may be read-only, and what their owner does to them later is no part of the task."""
+    x, y = np.arange(48, dtype=kind).reshape(12, 4), np.arange(12) % 2
+    x.setflags(write=False)
+    task = task_from_splits((x, y), (x, y), (x, y))
+    x.setflags(write=True)
+    x[:], y[:] = 0, 0
+    assert task.digest == task_from_splits(*[(task.test.inputs, task.test.labels)] * 3).digest
+    assert int(task.train.inputs[-1, -1]) == 47
+
+
 def test_normalisation_is_fitted_on_the_training_split_alone() -> None:
     x, y = blobs()
     x[:, 3] = 5.0
@@ -72,6 +96,24 @@ def test_names_become_classes_in_order() -> None:
     assert torch.bincount(task.test.labels).tolist() == [12, 12, 12]
 
 
+def test_a_part_that_lacks_a_class_keeps_the_names_of_the_others() -> None:
+    x, y = blobs(120, classes=12)
+    for labels in (y, y.astype(str), np.array([f"class {k:02}" for k in range(12)])[y]):
+        task = task_from_splits((x, labels), (x[y > 0], labels[y > 0]))
+        assert torch.equal(task.test.labels, torch.from_numpy(y[y > 0]))
+        assert len(task.classes) == 12
+
+
+@pytest.mark.parametrize("counts", [[7, 7, 7], [30, 3, 2], [100, 1, 50, 9]])
+def test_a_limit_is_kept_and_leaves_every_class_enough_to_be_cut(counts: list[int]) -> None:
+    y = np.repeat(np.arange(len(counts)), np.array(counts) + 4)
+    x = np.arange(len(y))[:, None]
+    for limit in range(2 * len(counts), len(y)):
+        task = task_from_splits((x, y), (x, y), limit=limit)
+        assert len(task.train) + len(task.validation) == limit
+        assert len(task.train.labels.unique()) == len(task.validation.labels.unique()) == len(counts)
+
+
 def test_parts_that_are_cut_already_stay_so() -> None:
     x, y = blobs(90)
     task = task_from_splits((x[:60], y[:60]), (x[60:], y[60:]))
@@ -111,8 +153,8 @@ Y = np.arange(12) % 2
         (_with(math.nan), Y, r"nan at \[7, 1\]"),
         (_with(math.inf), Y, r"inf at \[7, 1\]"),
         (_with(1e300), Y, r"1e\+300 at \[7, 1\]"),
-        (_x(), np.where(Y == 1, -1, Y), "label -1, outside the classes 0 to"),
-        (_x(), np.where(Y == 1, 900, Y), "label 900, outside the classes 0 to 12"),
+        (_x(), np.where(Y == 1, -1, Y), "label -1, below 0"),
+        (_x(), np.where(Y == 1, 900, Y), "label 900, and none has 1"),
         (_x(), Y + 0.5, "no whole numbers"),
         (_x(), np.where(Y == 1, math.nan, Y), "no whole numbers"),
         (_x(), Y * 0, "one class only"),
@@ -126,6 +168,9 @@ Y = np.arange(12) % 2
         (np.full((12, 2), "a"), Y, "give numbers"),
         (_x().astype(complex), Y, "complex"),
         (_x(4), np.array([0, 0, 0, 1]), "too few examples"),
+        (np.zeros((12, 8, 8, 3), np.uint8), Y, "channels first"),
+        (np.zeros((12, 8, 8, 1)), Y, "channels first"),
+        ([[1], [1, 2]], Y[:2], "no NumPy array"),
     ],
 )
 def test_data_that_cannot_be_learned_from_is_refused(x: np.ndarray, y: np.ndarray, words: str) -> None:
@@ -137,6 +182,12 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     x, y = blobs(60)
     with pytest.raises(DataError, match="different shapes"):
         task_from_splits((x, y), (x[:, :3], y))
+    with pytest.raises(DataError, match="the validation part has the class '2', of which the training part has no"):
+        task_from_splits((x, y % 2), (x, y % 2), (x, y))
+    with pytest.raises(DataError, match="the test part is int: give a pair"):
+        task_from_splits((x, y), 3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"the test part names its classes.*the training part numbers them"):
+        task_from_splits((x, y), (x, y.astype(str)))
     with pytest.raises(DataError, match="none of the classes a, b"):
         task_from_splits((x, np.array(["a", "b", "a"])[y]), (x, np.array(["a", "b", "z"])[y]), classes=["a", "b"])
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, DataError
+from .labels import as_array, number, plain, some
 
 _PARTS = ("train", "validation", "test")
 
@@ -89,10 +90,10 @@ def task_from_arrays(
 
     Args:
         inputs: (N, features) or (N, channels, height, width) and the like; uint8 stays uint8 in memory.
-        labels: (N,) whole numbers from 0, or names.
+        labels: (N,) whole numbers from 0 without gaps, or names.
         name: what the task is called.
         description: one line on where the data comes from.
-        classes: the classes' names; by default the labels themselves.
+        classes: the classes' names, by number; by default the labels themselves, names in alphabetical order.
         validation: share that chooses the learning rate.
         test: share that is read once per trial.
         split_seed: decides the cut.
@@ -108,7 +109,8 @@ def task_from_arrays(
             raise ArgumentError(f"{share_name}={share} should be a share between 0 and 1")
     if validation + test >= 1:
         raise ArgumentError(f"validation={validation} and test={test} leave nothing to train on")
-    x, y, names = _checked(inputs, labels, classes, "the data")
+    (whole,), names = _checked([("the data", (inputs, labels))], classes)
+    x, y = whole.inputs, whole.labels
     rest, held_out = _cut(y, test, split_seed, names)
     if limit is not None and limit < len(rest):
         rest = rest[_limit(y[rest], limit, split_seed, names)]
@@ -139,23 +141,19 @@ def task_from_splits(
 
     The other arguments and the errors are ``task_from_arrays``'s.
     """
-    if classes is None:
-        named = [part[1] for part in (train, validation, test) if part is not None]
-        classes = _class_names(np.concatenate([np.asarray(labels) for labels in named]))
-    x, y, names = _checked(*train, classes, "the training part")
-    if limit is not None and limit < len(y):
-        chosen = _limit(y, limit, split_seed, names)
-        x, y = x[chosen], y[chosen]
+    given = [("the training part", train), ("the test part", test)]
+    given += [("the validation part", validation)] if validation is not None else []
+    checked, names = _checked(given, classes)
+    _refuse_unseen(given, checked, names)
+    first, held_out = checked[:2]
+    if limit is not None and limit < len(first):
+        first = _chosen(first, _limit(first.labels, limit, split_seed, names))
         description = _limited(description, limit)
     if validation is None:
-        kept, chosen = _cut(y, validation_share, split_seed + 1, names)
-        parts = [Split(x[kept], y[kept]), Split(x[chosen], y[chosen])]
+        kept, chosen = _cut(first.labels, validation_share, split_seed + 1, names)
+        parts = [_chosen(first, kept), _chosen(first, chosen), held_out]
     else:
-        parts = [Split(x, y), Split(*_checked(*validation, classes, "the validation part")[:2])]
-    parts.append(Split(*_checked(*test, classes, "the test part")[:2]))
-    shapes = {tuple(p.inputs.shape[1:]) for p in parts}
-    if len(shapes) > 1:
-        raise DataError(f"the parts hold examples of different shapes: {', '.join(map(str, sorted(shapes)))}")
+        parts = [first, checked[2], held_out]
     return make_task(name, description, parts, names, source=source)
 
 
@@ -178,25 +176,57 @@ def make_task(
 
 
 def _checked(
-    inputs: ArrayLike, labels: ArrayLike, classes: Sequence[str] | None, what: str
-) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
-    x, y = np.asarray(inputs), np.asarray(labels)
-    if x.ndim < 2:
-        raise DataError(f"the inputs of {what} have the shape {x.shape}: give (examples, features) or more axes")
-    if y.ndim != 1:
-        raise DataError(f"the labels of {what} have the shape {y.shape}: give one class for each example")
-    if len(x) != len(y):
-        raise DataError(f"{what} has {len(x)} inputs and {len(y)} labels: they should be as many")
-    if not x.size:
-        raise DataError(f"{what} is empty (inputs of shape {x.shape})")
-    return _checked_inputs(x, what), *_checked_labels(y, classes, what)
+    given: Sequence[tuple[str, tuple[ArrayLike, ArrayLike]]], classes: Sequence[str] | None
+) -> tuple[list[Split], tuple[str, ...]]:
+    """The parts as splits that share one list of classes."""
+    inputs, labels = [], []
+    for what, pair in given:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise DataError(f"{what} is {type(pair).__name__}: give a pair (inputs, labels)")
+        x, y = as_array(pair[0], f"the inputs of {what}"), plain(pair[1], what)
+        if x.ndim < 2:
+            raise DataError(f"the inputs of {what} have the shape {x.shape}: give (examples, features) or more axes")
+        if len(x) != len(y):
+            raise DataError(f"{what} has {len(x)} inputs and {len(y)} labels: they should be as many")
+        if not x.size:
+            raise DataError(f"{what} is empty (inputs of shape {x.shape})")
+        inputs.append(_checked_inputs(x, what))
+        labels.append((what, y))
+    shapes = {tuple(x.shape[1:]) for x in inputs}
+    if len(shapes) > 1:
+        raise DataError(
+            f"the parts hold examples of different shapes: {', '.join(map(str, sorted(shapes)))}; bring them to one "
+            "(image_size=, --image-size, for files of images)"
+        )
+    numbers, names = number(labels, classes)
+    for (what, _), y in zip(given, numbers, strict=True):
+        if len(np.unique(y)) < 2:
+            raise DataError(f"{what} has one class only ({names[y[0]]!r}): there is nothing to tell apart")
+    return [Split(x, torch.from_numpy(y)) for x, y in zip(inputs, numbers, strict=True)], tuple(names)
+
+
+def _refuse_unseen(given: Sequence[tuple[str, object]], parts: Sequence[Split], names: Sequence[str]) -> None:
+    """A class that the training part lacks cannot be learned; it is more often one that is written in two ways."""
+    seen = np.unique(parts[0].labels.numpy())
+    for (what, _), part in zip(given, parts, strict=True):
+        unseen = np.setdiff1d(part.labels.numpy(), seen)
+        if unseen.size:
+            raise DataError(
+                f"{what} has the class {names[unseen[0]]!r}, of which the training part has no example; its classes "
+                f"are {some([names[k] for k in seen])}: write each class alike in all parts, or drop those examples"
+            )
+
+
+def _chosen(split: Split, index: torch.Tensor) -> Split:
+    return Split(split.inputs[index], split.labels[index])
 
 
 def _checked_inputs(x: NDArray[np.generic], what: str) -> torch.Tensor:
     if x.dtype.kind not in "fiub":
         raise DataError(f"the inputs of {what} are of type {x.dtype}: give numbers")
+    _refuse_channels_last(x, what)
     if x.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(x))
+        return torch.from_numpy(np.array(x, order="C"))
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(single).all():
@@ -208,54 +238,36 @@ def _checked_inputs(x: NDArray[np.generic], what: str) -> torch.Tensor:
     return torch.from_numpy(single.copy() if single is x else single)
 
 
-def _checked_labels(
-    y: NDArray[np.generic], classes: Sequence[str] | None, what: str
-) -> tuple[torch.Tensor, tuple[str, ...]]:
-    names = tuple(str(c) for c in (classes if classes is not None else _class_names(y)))
-    if y.dtype.kind in "USO":
-        index = {name: i for i, name in enumerate(names)}
-        strange = sorted({str(v) for v in y} - set(index))
-        if strange:
-            raise DataError(f"{what} has the label {strange[0]!r}, which is none of the classes {', '.join(names)}")
-        numbers = np.array([index[str(v)] for v in y], dtype=np.int64)
-    else:
-        if y.dtype.kind not in "iubf" or (y.dtype.kind == "f" and not (np.isfinite(y) & (y == np.floor(y))).all()):
-            raise DataError(f"the labels of {what} are no whole numbers: give each example's class as 0, 1, 2 …")
-        numbers = y.astype(np.int64)
-    outside = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
-    if outside.size:
+def _refuse_channels_last(x: NDArray[np.generic], what: str) -> None:
+    """Images that end in their colours would be read as many channels of pictures one to four pixels wide."""
+    if x.ndim != 4 or x.shape[3] not in (1, 3, 4) or min(x.shape[1:3]) <= 4:
+        return
+    # Numbers of four axes need not be images: they count as such where they are square.
+    if x.dtype == np.uint8 or x.shape[1] == x.shape[2]:
         raise DataError(
-            f"example {outside[0]} of {what} has the label {numbers[outside[0]]}, outside the classes 0 to "
-            f"{len(names) - 1}: number classes from 0 without gaps, or give their names"
+            f"the inputs of {what} have the shape {x.shape}, which looks like (examples, height, width, channels): "
+            "give channels first, x.transpose(0, 3, 1, 2)"
         )
-    if len(np.unique(numbers)) < 2:
-        raise DataError(f"{what} has one class only ({names[numbers[0]]!r}): there is nothing to tell apart")
-    return torch.from_numpy(numbers), names
 
 
-def _class_names(y: NDArray[np.generic]) -> tuple[str, ...]:
-    if y.dtype.kind in "USO":
-        return tuple(sorted({str(v) for v in y}))
-    try:
-        top = int(y.max())
-    except (TypeError, ValueError, OverflowError):
-        return ("0",)
-    # A label far beyond the number of examples is a wrong column, not a class.
-    return tuple(str(i) for i in range(min(max(top, 0), len(y)) + 1))
-
-
-def _cut(y: torch.Tensor, share: float, seed: int, classes: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def _cut(y: torch.Tensor, share: float, seed: int, classes: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of (the rest, a share), each class in the same shares and on both sides."""
-    rng = np.random.Generator(np.random.Philox(seed))
-    rest, taken = [], []
-    for label, name in enumerate(classes):
-        members = rng.permutation(np.flatnonzero(y.numpy() == label))
-        if len(members) < 2:
+    counts = torch.bincount(y, minlength=len(classes)).tolist()
+    for count, name in zip(counts, classes, strict=True):
+        if count < 2:
             raise DataError(
-                f"the class {name!r} has too few examples ({len(members)} left to cut): every class needs one in each "
+                f"the class {name!r} has too few examples ({count} left to cut): every class needs one in each "
                 "of train, validation and test; drop the class or add examples"
             )
-        count = min(max(1, round(share * len(members))), len(members) - 1)
+    return _taken(y, [min(max(1, round(share * count)), count - 1) for count in counts], seed)
+
+
+def _taken(y: torch.Tensor, wanted: Sequence[int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of (the rest, so many of each class), at random."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    rest, taken = [], []
+    for label, count in enumerate(wanted):
+        members = rng.permutation(np.flatnonzero(y.numpy() == label))
         taken.append(members[:count])
         rest.append(members[count:])
     return tuple(torch.from_numpy(np.sort(np.concatenate(part))) for part in (rest, taken))  # type: ignore[return-value]
@@ -265,10 +277,19 @@ def _limited(description: str, limit: int) -> str:
     return f"{description} Limited to {limit} examples to train and validate on.".strip()
 
 
-def _limit(y: torch.Tensor, limit: int, seed: int, classes: tuple[str, ...]) -> torch.Tensor:
+def _limit(y: torch.Tensor, limit: int, seed: int, classes: Sequence[str]) -> torch.Tensor:
+    """``limit`` indices: each class in its share, and two of it at least, so that it can be cut."""
     if limit < 2 * len(classes):
         raise ArgumentError(f"limit={limit} is too few for {len(classes)} classes: give at least {2 * len(classes)}")
-    return _cut(y, limit / len(y), seed + 2, classes)[1]
+    counts = torch.bincount(y, minlength=len(classes)).numpy()
+    shares = counts * (limit / len(y))
+    wanted = np.maximum(np.floor(shares).astype(np.int64), np.minimum(counts, 2))
+    while wanted.sum() != limit:
+        step = 1 if wanted.sum() < limit else -1
+        # The class that is furthest from its share, and can give or take one, does.
+        free = wanted < counts if step > 0 else wanted > 2
+        wanted[np.argmax(np.where(free, step * (shares - wanted), -np.inf))] += step
+    return _taken(y, wanted.tolist(), seed + 2)[1]
 
 
 def _constants(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from .digits import digits, digits10
 from .factories import is_factory, load_factory
 from .images import read_folder, read_zip
 from .npz import read_npz
-from .parts import Parts, make, with_test
+from .parts import PART_NAMES, Part, Parts, make, with_test
 from .tables import read_table
 
 DATASETS: Mapping[str, Callable[[], Task]] = MappingProxyType({"digits": digits, "digits10": digits10})
@@ -33,11 +34,11 @@ def load_task(
 
     Args:
         spec: ``"digits"`` or ``"digits10"``; a path (.npz, .csv, .tsv, .parquet, .zip of images by class, a folder of
-            images by class, or a folder with *train*.parquet and *test*.parquet); ``"file.py:function"``, which gives a
+            images by class, or a folder with train.parquet and test.parquet); ``"file.py:function"``, which gives a
             task, ``(inputs, labels)``, or a dict of such pairs with the keys train, test and perhaps validation;
             ``(inputs, labels)`` itself; or a task.
         test: the test part, where it is a file of its own.
-        label: the label column of a table.
+        label: the label column of a table; its values are classes' numbers where the file names them, else names.
         image_size: pixels a side to resize images to.
         limit: at most so many training and validation examples, each class in its share.
         split_seed: decides how data that is not cut yet is cut: 50 % to train, 20 % to validate, 30 % to test.
@@ -103,14 +104,19 @@ def _read_directory(path: Path, label: str | None, size: int | None) -> Parts:
     tables = sorted(path.glob("*.parquet"))
     if not tables:
         return read_folder(path, size)
-    by_part = {p: [t for t in tables if p in t.stem.lower()] for p in ("train", "test", "valid")}
-    if len(by_part["train"]) != 1 or len(by_part["test"]) != 1:
-        held = ", ".join(t.name for t in tables)
-        raise DataError(f"{str(path)!r} should hold one *train*.parquet and one *test*.parquet; it has {held}")
-    parts = Parts(read_table(by_part["train"][0], label, size).train, read_table(by_part["test"][0], label, size).train)
-    if by_part["valid"]:
-        return Parts(parts.train, parts.test, read_table(by_part["valid"][0], label, size).train)
-    return parts
+    held = ", ".join(t.name for t in tables)
+    found: dict[str, Part] = {}
+    for table in tables:
+        named = {PART_NAMES[word] for word in re.split("[^a-z]+", table.stem.lower()) if word in PART_NAMES}
+        if len(named) != 1 or not named.isdisjoint(found):
+            raise DataError(
+                f"{str(path)!r} holds {held}: it should hold one train.parquet and one test.parquet, and perhaps one "
+                f"validation.parquet, by names such as set-train-0.parquet; {table.name} is none of them"
+            )
+        found[named.pop()] = read_table(table, label, size).train
+    if "train" not in found or "test" not in found:
+        raise DataError(f"{str(path)!r} should hold one train.parquet and one test.parquet; it has {held}")
+    return Parts(found["train"], found["test"], found.get("validation"))
 
 
 def _from_factory(spec: str) -> Task:

@@ -37,16 +37,22 @@ def read_npz(path: Path) -> Parts:
 
 
 def _parts(path: Path, arrays: Mapping[str, Array]) -> Parts:
-    if "x_train" in arrays:
+    if "x_train" in arrays or "y_train" in arrays:
         validation = next((s for s in ("val", "valid", "validation") if f"x_{s}" in arrays), None)
         return Parts(
             _pair(path, arrays, "x_train", "y_train"),
             _pair(path, arrays, "x_test", "y_test"),
             _pair(path, arrays, f"x_{validation}", f"y_{validation}") if validation else None,
         )
-    for x, y in _PAIRS:
-        if x in arrays and y in arrays:
-            return Parts(Part(arrays[x], arrays[y]))
+    pairs = [(x, y) for x, y in _PAIRS if x in arrays and y in arrays]
+    cut = [name for name in arrays if name.startswith(("x_", "y_", "X_"))]
+    if len(pairs) > 1 or (pairs and cut):
+        raise DataError(
+            f"{str(path)!r} holds {', '.join(map(repr, arrays))}, more than one set of examples: keep x and y, or "
+            "x_train, y_train, x_test and y_test"
+        )
+    for x, y in pairs:
+        return Parts(Part(arrays[x], arrays[y]))
     raise DataError(
         f"{str(path)!r} holds {', '.join(map(repr, arrays)) or 'nothing'}: name the arrays x and y, or x_train, "
         "y_train, x_test and y_test"

@@ -15,6 +15,17 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, DataError, MissingExtraError
 
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
 
 def decode(named: Sequence[tuple[str, bytes]], size: int | None) -> NDArray[np.uint8]:
     """Pictures (N, channels, height, width): one channel where all are grey, else three.
@@ -22,6 +33,8 @@ def decode(named: Sequence[tuple[str, bytes]], size: int | None) -> NDArray[np.u
     Args:
         named: each picture's name, for messages, and its file's bytes.
         size: pixels a side to resize to; without it all must have one size.
+
+    Pictures are turned upright as their EXIF data says, what is transparent is white, and of 16 bits the upper 8 count.
 
     Raises:
         DataError: a picture is broken or far too large, or sizes differ.
@@ -52,8 +65,8 @@ def _open(name: str, data: bytes, size: int | None) -> NDArray[np.uint8]:
             warnings.simplefilter("error", image_module.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
             with image_module.open(io.BytesIO(data)) as picture:
-                grey = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-                shown = picture.convert("L" if grey else "RGB")
+                _refuse_frames(picture)
+                shown = _upright(image_module, picture, _in_eight_bits(image_module, picture))
                 if size is not None:
                     shown = shown.resize((size, size), image_module.Resampling.BILINEAR)
                 return np.asarray(shown)
@@ -61,6 +74,34 @@ def _open(name: str, data: bytes, size: int | None) -> NDArray[np.uint8]:
         raise DataError(
             f"the image {name} cannot be read ({type(error).__name__}: {error}): replace or remove it"
         ) from error
+
+
+def _refuse_frames(picture: Any) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # telephones keep a depth map behind the picture
+        raise ValueError(f"it has {frames} frames; save the one that counts")
+
+
+def _in_eight_bits(image_module: Any, picture: Any) -> Any:
+    """The picture in mode L or RGB: what Pillow would clip is scaled, what it would uncover is shown on white."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return image_module.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"it has 32-bit pixels (mode {picture.mode}), of no known range; save it with 8 or 16 bits")
+    mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = image_module.alpha_composite(image_module.new("RGBA", layer.size, "white"), layer)
+    return picture.convert(mode)
+
+
+def _upright(image_module: Any, picture: Any, shown: Any) -> Any:
+    """What is shown, turned as the EXIF data of the picture says."""
+    try:
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+    except Exception:  # broken EXIF data says nothing about a picture that can be read
+        turn = None
+    return shown if turn is None else shown.transpose(image_module.Transpose[turn])
 
 
 def _pillow() -> Any:
