@@ -13,7 +13,7 @@ from clouds import blobs
 from firstlight.errors import ArgumentError, DataError
 from firstlight.studies import Task, task_from_arrays, task_from_splits
 from firstlight.studies.data import load_task
-from firstlight.studies.tasks import open_task, save_task
+from firstlight.studies.task_files import open_task, save_task
 
 
 def test_the_cut_is_stratified_disjoint_complete_and_repeatable() -> None:

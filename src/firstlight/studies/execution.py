@@ -27,7 +27,8 @@ from ..errors import FirstlightError, ModelError
 from ..plans import Rules
 from .design import Recipe
 from .records import Result
-from .tasks import Task, open_task
+from .task_files import open_task
+from .tasks import Task
 from .training import Work, failed, run_trial
 
 Build = Callable[[], nn.Module]

@@ -5,73 +5,32 @@ The verb of this room: it settles the question, runs the trials that are not don
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
-from json import dumps
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from .. import __version__
-from ..errors import ArgumentError, StoreError, UnknownNameError
-from ..fields import FORMAT
+from ..errors import ArgumentError, StoreError
 from ..initializers import Initializer
 from ..plans import Rules
-from ..writers import init_
 from .analysis import choose_rate
-from .data import load_task
-from .design import (
-    BATCH,
-    PRETRAINED,
-    SEEDS,
-    Arm,
-    Recipe,
-    grid,
-    make_arms,
-    make_rates,
-    make_recipe,
-    make_seeds,
-    source_grid,
-)
+from .design import BATCH, PRETRAINED, SEEDS, grid, source_grid
 from .execution import Bench, available_workers, run_all
-from .models import Model, ModelSource, checked_example
+from .models import Model, ModelSource
 from .observer import Observer, Silent
+from .question import Question, default_folder, setting_of, settle
 from .records import Result, Setting, Trial
 from .store import SCRATCH, WEIGHTS, Store, clear
 from .study import Study, as_note, make_study
-from .tasks import Task, save_task
+from .task_files import save_task
+from .tasks import Task
 from .training import Work
 
 Key = tuple[str, str, float, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """Everything a study asks, settled and checked, before anything is written."""
-
-    task: Task
-    model: Model
-    recipe: Recipe
-    arms: tuple[Arm, ...]
-    rates: tuple[float, ...]
-    seeds: tuple[int, ...]
-    baseline: str
-    rules: Rules | None
-    fingerprint: Mapping[str, object]
-    parameters: int
-
-    @property
-    def needs_source(self) -> bool:
-        return any(a.scheme == PRETRAINED for a in self.arms)
 
 
 def compare(
@@ -129,17 +88,17 @@ def compare(
         KeyboardInterrupt: interrupted; the same call goes on.
     """
     with torch.random.fork_rng(devices=[]):  # looking at the model draws; the caller's random state stays as it is
-        question = _settle(
+        question = settle(
             model, task, schemes, learning_rates, seeds, optimizer, steps, epochs, batch_size, target, baseline, rules
         )
     processes = available_workers() if workers is None else workers
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 0:
         raise ArgumentError(f"workers={workers!r} should be a count, 0 for none")
-    folder = Path(out) if out is not None else _default_folder(question)
+    folder = Path(out) if out is not None else default_folder(question)
     if fresh:
         clear(folder)
     with Store(folder, question.fingerprint) as store:
-        setting = _setting(question, command)
+        setting = setting_of(question, command)
         results = _run(question, setting, store, processes, observer or Silent())
     study = make_study(setting, results, folder)
     study.to_csv()
@@ -148,51 +107,7 @@ def compare(
     return study
 
 
-def _settle(
-    model: ModelSource,
-    task: Task | str | Path | tuple[object, object],
-    schemes: str | Initializer | Sequence[str | Initializer] | None,
-    learning_rates: float | Sequence[float] | None,
-    seeds: int | Sequence[int],
-    optimizer: str,
-    steps: int | None,
-    epochs: float | None,
-    batch_size: int,
-    target: float | None,
-    baseline: str | None,
-    rules: Rules | None,
-) -> _Question:
-    """Check the whole question; whatever is wrong with it is found here."""
-    loaded = load_task(task)
-    recipe = make_recipe(loaded, optimizer, steps, epochs, batch_size, target)
-    arms = make_arms(schemes, loaded)
-    rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
-    built = Model(model, loaded.input_shape, len(loaded.classes))
-    example = checked_example(built, loaded)
-    if loaded.source is not None and any(a.scheme == PRETRAINED for a in arms):
-        checked_example(built.for_task(loaded.source), loaded.source)
-    for arm in arms:
-        init_(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, rules=rules, digests=False)
-    labels = [a.label for a in arms]
-    if baseline is None:
-        baseline = "torch" if "torch" in labels else labels[0]
-    elif baseline not in labels:
-        raise UnknownNameError.of("baseline among the arms", baseline, labels)
-    fingerprint = {
-        "task": f"{loaded.name} {loaded.digest}",
-        "source": loaded.source.digest if loaded.source is not None else None,
-        "network": f"{built.name} {built.identity(example)}",
-        "recipe": asdict(recipe),
-        "rules": repr(sorted((rules or {}).items(), key=lambda r: r[0])),
-        "field format": FORMAT,
-        "torch": torch.__version__,
-        "firstlight": __version__,
-    }
-    parameters = sum(p.numel() for p in example.parameters())
-    return _Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters)
-
-
-def _run(question: _Question, setting: Setting, store: Store, workers: int, observer: Observer) -> list[Result]:
+def _run(question: Question, setting: Setting, store: Store, workers: int, observer: Observer) -> list[Result]:
     """All results, sources first; those the store has are not run again."""
     kept = store.results()
     sources = [(("source", "source", t.learning_rate, t.seed), t) for t in _source_trials(question)]
@@ -244,11 +159,11 @@ def _present(
     )
 
 
-def _source_trials(question: _Question) -> tuple[Trial, ...]:
+def _source_trials(question: Question) -> tuple[Trial, ...]:
     return source_grid(question.rates, question.seeds) if question.needs_source else ()
 
 
-def _pretrained_start(question: _Question, results: Sequence[Result], folder: Path) -> tuple[str, Mapping[int, Path]]:
+def _pretrained_start(question: Question, results: Sequence[Result], folder: Path) -> tuple[str, Mapping[int, Path]]:
     """The identity of the pretrained arm, which names its source's learning rate, and each seed's weights."""
     if not results:
         return PRETRAINED, {}
@@ -268,7 +183,7 @@ def _weights(folder: Path, rate: float, seed: int) -> Path:
 class _Runner:
     """Runs what is missing of a list of trials and keeps what it gets."""
 
-    question: _Question
+    question: Question
     store: Store
     kept: dict[Key, Result]
     workers: int
@@ -321,45 +236,3 @@ class _Runner:
             self.store.add(key[1], result)
             self.kept[key] = result
             self.observer.on_result(result)
-
-
-def _default_folder(question: _Question) -> Path:
-    network = question.model.name.rpartition(":")[2]
-    mark = _mark(question.fingerprint)[:8]
-    return Path("runs") / re.sub(r"[^\w.-]+", "_", f"{question.task.name}-{network}-{mark}").lstrip(".")
-
-
-def _mark(fingerprint: Mapping[str, object]) -> str:
-    return blake2b(dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _setting(question: _Question, command: str | None) -> Setting:
-    task, recipe = question.task, question.recipe
-    from_version = ".".join(map(str, sys.version_info[:3]))
-    return Setting(
-        task=f"{task.name}: {task.description}" if task.description else task.name,
-        network=question.model.name,
-        parameters=question.parameters,
-        classes=len(task.classes),
-        train_size=len(task.train),
-        validation_size=len(task.validation),
-        test_size=len(task.test),
-        arms=tuple(a.label for a in question.arms),
-        learning_rates=question.rates,
-        seeds=question.seeds,
-        optimizer=recipe.optimizer,
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        target=recipe.target,
-        chance=task.chance,
-        baseline=question.baseline,
-        command=command or "firstlight.compare(…)",
-        versions=(
-            ("torch", torch.__version__),
-            ("numpy", np.__version__),
-            ("python", from_version),
-            ("field", str(FORMAT)),
-        ),
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        fingerprint=_mark(question.fingerprint),
-    )

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, DataError
+from .cuts import cut, subset
 from .labels import as_array, number, plain, some
-
-_PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +106,11 @@ def task_from_arrays(
         raise ArgumentError(f"validation={validation} and test={test} leave nothing to train on")
     (whole,), names = _checked([("the data", (inputs, labels))], classes)
     x, y = whole.inputs, whole.labels
-    rest, held_out = _cut(y, test, split_seed, names)
+    rest, held_out = cut(y, test, split_seed, names)
     if limit is not None and limit < len(rest):
-        rest = rest[_limit(y[rest], limit, split_seed, names)]
+        rest = rest[subset(y[rest], limit, split_seed, names)]
         description = _limited(description, limit)
-    kept, chosen = _cut(y[rest], validation / (1 - test), split_seed + 1, names)
+    kept, chosen = cut(y[rest], validation / (1 - test), split_seed + 1, names)
     parts = [Split(x[i], y[i]) for i in (rest[kept], rest[chosen], held_out)]
     return make_task(name, description, parts, names, source=source)
 
@@ -147,10 +142,10 @@ def task_from_splits(
     _refuse_unseen(given, checked, names)
     first, held_out = checked[:2]
     if limit is not None and limit < len(first):
-        first = _chosen(first, _limit(first.labels, limit, split_seed, names))
+        first = _chosen(first, subset(first.labels, limit, split_seed, names))
         description = _limited(description, limit)
     if validation is None:
-        kept, chosen = _cut(first.labels, validation_share, split_seed + 1, names)
+        kept, chosen = cut(first.labels, validation_share, split_seed + 1, names)
         parts = [_chosen(first, kept), _chosen(first, chosen), held_out]
     else:
         parts = [first, checked[2], held_out]
@@ -250,46 +245,8 @@ def _refuse_channels_last(x: NDArray[np.generic], what: str) -> None:
         )
 
 
-def _cut(y: torch.Tensor, share: float, seed: int, classes: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of (the rest, a share), each class in the same shares and on both sides."""
-    counts = torch.bincount(y, minlength=len(classes)).tolist()
-    for count, name in zip(counts, classes, strict=True):
-        if count < 2:
-            raise DataError(
-                f"the class {name!r} has too few examples ({count} left to cut): every class needs one in each "
-                "of train, validation and test; drop the class or add examples"
-            )
-    return _taken(y, [min(max(1, round(share * count)), count - 1) for count in counts], seed)
-
-
-def _taken(y: torch.Tensor, wanted: Sequence[int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of (the rest, so many of each class), at random."""
-    rng = np.random.Generator(np.random.Philox(seed))
-    rest, taken = [], []
-    for label, count in enumerate(wanted):
-        members = rng.permutation(np.flatnonzero(y.numpy() == label))
-        taken.append(members[:count])
-        rest.append(members[count:])
-    return tuple(torch.from_numpy(np.sort(np.concatenate(part))) for part in (rest, taken))  # type: ignore[return-value]
-
-
 def _limited(description: str, limit: int) -> str:
     return f"{description} Limited to {limit} examples to train and validate on.".strip()
-
-
-def _limit(y: torch.Tensor, limit: int, seed: int, classes: Sequence[str]) -> torch.Tensor:
-    """``limit`` indices: each class in its share, and two of it at least, so that it can be cut."""
-    if limit < 2 * len(classes):
-        raise ArgumentError(f"limit={limit} is too few for {len(classes)} classes: give at least {2 * len(classes)}")
-    counts = torch.bincount(y, minlength=len(classes)).numpy()
-    shares = counts * (limit / len(y))
-    wanted = np.maximum(np.floor(shares).astype(np.int64), np.minimum(counts, 2))
-    while wanted.sum() != limit:
-        step = 1 if wanted.sum() < limit else -1
-        # The class that is furthest from its share, and can give or take one, does.
-        free = wanted < counts if step > 0 else wanted > 2
-        wanted[np.argmax(np.where(free, step * (shares - wanted), -np.inf))] += step
-    return _taken(y, wanted.tolist(), seed + 2)[1]
 
 
 def _constants(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -315,48 +272,3 @@ def _digest(parts: Sequence[Split], classes: tuple[str, ...], mean: torch.Tensor
         hashed.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
         hashed.update(tensor.contiguous().numpy().data)
     return hashed.hexdigest()
-
-
-def save_task(task: Task, folder: Path) -> None:
-    """Write a task so that other processes can map it into memory; the folder appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        for name in _PARTS:
-            split: Split = getattr(task, name)
-            np.save(draft / f"{name}-inputs.npy", split.inputs.contiguous().numpy())
-            np.save(draft / f"{name}-labels.npy", split.labels.numpy())
-        np.save(draft / "mean.npy", task.mean.numpy())
-        np.save(draft / "scale.npy", task.scale.numpy())
-        about = {k: getattr(task, k) for k in ("name", "description", "classes", "chance", "digest")}
-        (draft / "task.json").write_text(json.dumps(about))
-        if task.source is not None:
-            save_task(task.source, draft / "source")
-        os.replace(draft, folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-
-
-def open_task(folder: Path) -> Task:
-    """The task that ``save_task`` wrote, its examples mapped from the files."""
-    about = json.loads((folder / "task.json").read_text())
-
-    def array(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-
-    train, validation, test = (Split(array(f"{p}-inputs"), array(f"{p}-labels")) for p in _PARTS)
-    source = open_task(folder / "source") if (folder / "source").is_dir() else None
-    return Task(
-        about["name"],
-        about["description"],
-        train,
-        validation,
-        test,
-        tuple(about["classes"]),
-        array("mean").clone(),
-        array("scale").clone(),
-        about["chance"],
-        about["digest"],
-        source,
-    )

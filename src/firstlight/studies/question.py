@@ -1,0 +1,140 @@
+"""The question of a study, settled: everything asked, checked before anything is trained or written.
+
+``experiment`` asks it; ``store`` holds its fingerprint, and the study its setting.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import UnknownNameError
+from ..fields import FORMAT
+from ..initializers import Initializer
+from ..plans import Rules
+from ..writers import init_
+from .data import load_task
+from .design import PRETRAINED, Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
+from .models import Model, ModelSource, checked_example
+from .records import Setting
+from .tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Everything a study asks, settled and checked, before anything is written."""
+
+    task: Task
+    model: Model
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    baseline: str
+    rules: Rules | None
+    fingerprint: Mapping[str, object]
+    parameters: int
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether an arm starts from weights that the study trains itself."""
+        return any(a.scheme == PRETRAINED for a in self.arms)
+
+
+def settle(
+    model: ModelSource,
+    task: Task | str | Path | tuple[object, object],
+    schemes: str | Initializer | Sequence[str | Initializer] | None,
+    learning_rates: float | Sequence[float] | None,
+    seeds: int | Sequence[int],
+    optimizer: str,
+    steps: int | None,
+    epochs: float | None,
+    batch_size: int,
+    target: float | None,
+    baseline: str | None,
+    rules: Rules | None,
+) -> Question:
+    """Check the whole question; whatever is wrong with it is found here."""
+    loaded = load_task(task)
+    recipe = make_recipe(loaded, optimizer, steps, epochs, batch_size, target)
+    arms = make_arms(schemes, loaded)
+    rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
+    built = Model(model, loaded.input_shape, len(loaded.classes))
+    example = checked_example(built, loaded)
+    if loaded.source is not None and any(a.scheme == PRETRAINED for a in arms):
+        checked_example(built.for_task(loaded.source), loaded.source)
+    for arm in arms:
+        init_(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, rules=rules, digests=False)
+    labels = [a.label for a in arms]
+    if baseline is None:
+        baseline = "torch" if "torch" in labels else labels[0]
+    elif baseline not in labels:
+        raise UnknownNameError.of("baseline among the arms", baseline, labels)
+    fingerprint = {
+        "task": f"{loaded.name} {loaded.digest}",
+        "source": loaded.source.digest if loaded.source is not None else None,
+        "network": f"{built.name} {built.identity(example)}",
+        "recipe": asdict(recipe),
+        "rules": repr(sorted((rules or {}).items(), key=lambda r: r[0])),
+        "field format": FORMAT,
+        "torch": torch.__version__,
+        "firstlight": __version__,
+    }
+    parameters = sum(p.numel() for p in example.parameters())
+    return Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters)
+
+
+def default_folder(question: Question) -> Path:
+    """``runs/<task>-<network>-<fingerprint>``: a question finds its own results again, and no other."""
+    network = question.model.name.rpartition(":")[2]
+    mark = _mark(question.fingerprint)[:8]
+    return Path("runs") / re.sub(r"[^\w.-]+", "_", f"{question.task.name}-{network}-{mark}").lstrip(".")
+
+
+def _mark(fingerprint: Mapping[str, object]) -> str:
+    return blake2b(dumps(fingerprint, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def setting_of(question: Question, command: str | None) -> Setting:
+    """What reports say of the question, and of where it is run."""
+    task, recipe = question.task, question.recipe
+    from_version = ".".join(map(str, sys.version_info[:3]))
+    return Setting(
+        task=f"{task.name}: {task.description}" if task.description else task.name,
+        network=question.model.name,
+        parameters=question.parameters,
+        classes=len(task.classes),
+        train_size=len(task.train),
+        validation_size=len(task.validation),
+        test_size=len(task.test),
+        arms=tuple(a.label for a in question.arms),
+        learning_rates=question.rates,
+        seeds=question.seeds,
+        optimizer=recipe.optimizer,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        target=recipe.target,
+        chance=task.chance,
+        baseline=question.baseline,
+        command=command or "firstlight.compare(…)",
+        versions=(
+            ("torch", torch.__version__),
+            ("numpy", np.__version__),
+            ("python", from_version),
+            ("field", str(FORMAT)),
+        ),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        fingerprint=_mark(question.fingerprint),
+    )
