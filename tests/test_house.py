@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,14 @@ def test_public_names_are_there_and_documented() -> None:
         value = getattr(firstlight, name)
         assert value.__doc__, f"{name} has no docstring"
     assert len(set(firstlight.__all__)) == len(firstlight.__all__)
+
+
+def test_the_docs_speak_of_names_that_exist() -> None:
+    root = SOURCE.parent.parent
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    named = {name for page in pages for name in re.findall(r"\bfl\.([A-Za-z_]+)", page.read_text())}
+    assert named <= set(firstlight.__all__)
+    assert len(named) > 10
 
 
 def test_the_table_of_contents_is_what_type_checkers_see() -> None:
