@@ -152,7 +152,8 @@ def test_schemes_lists_every_scheme_with_its_formula_and_source(
     assert max(map(len, shown.splitlines())) <= columns
 
 
-def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
+@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_with_130_and_says_how_to_go_on(here: Path, notice: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(firstlight.__file__).parents[1])}
     words = ["compare", "--out", "run", "--workers", "1", "--steps", "100000", "--arms", "he_normal", "--seeds", "2"]
     with subprocess.Popen(
@@ -161,7 +162,7 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("mlp (")  # the study has begun
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(notice)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in err

@@ -6,6 +6,7 @@ Each command's file is imported when the command runs, so that help needs no tor
 from __future__ import annotations
 
 import os
+import signal
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -107,7 +108,7 @@ def compare(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Use so many training examples, each class in its share.", rich_help_panel="What"),
+        typer.Option(help="Train and validate on so many examples, each class in its share.", rich_help_panel="What"),
     ] = None,
     arms: Annotated[
         list[str] | None,
@@ -140,7 +141,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="The run folder (runs/<task>-<network>-<mark>).", rich_help_panel="Run")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over.", rich_help_panel="Run")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over: forget the results in the run folder.", rich_help_panel="Run")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Processes (as many as cores; 0 for none).", rich_help_panel="Run")
     ] = None,
@@ -176,6 +179,8 @@ def report(
 def _run(command: str, debug: bool, *arguments: object) -> None:
     """Run a command: a firstlight error becomes one message and exit code 2, Ctrl-C a line and 130."""
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+    # A scheduler's notice ends a study as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import_module(f".{command}", __package__).run(*arguments)
     except FirstlightError as error:
