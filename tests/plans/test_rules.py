@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from firstlight import Normal, init_
 from firstlight.errors import UncoveredParameterError
@@ -24,6 +27,17 @@ def test_suggestions_follow_the_shape(shape: tuple[int, ...], suggestion: str) -
     with pytest.raises(UncoveredParameterError) as caught:
         init_(Token(*shape), "he_normal")
     assert f'"Token.thing": {suggestion}' in str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [weight_norm, spectral_norm, nn.utils.weight_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_parametrized_weight_is_said_to_be_one(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = wrap(nn.Linear(4, 8))
+    with pytest.raises(UncoveredParameterError, match=r"fl\.Keep\(\)(.|\n)*before it is parametrized"):
+        init_(model, "he_normal")
+    init_(linear := nn.Linear(4, 8), "he_normal", seed=1)
+    weight = linear.weight.detach().clone()
+    assert torch.allclose(nn.utils.parametrizations.weight_norm(linear).weight, weight, atol=1e-6)
 
 
 def test_a_long_list_is_cut_and_counted() -> None:

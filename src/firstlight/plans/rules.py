@@ -84,11 +84,26 @@ def check_covered(plan: Plan) -> None:
         + "\n".join(lines)
         + f"\nSay what they are, for example:\n  rules={{{shown}{more}}}\n"
         "fl.Axes(out, in_) lets the scheme treat a weight as its own; fl.Keep() leaves a parameter as it is."
+        + (_PARAMETRIZED if any(map(_is_parametrized, missing)) else "")
     )
+
+
+_PARAMETRIZED = (
+    "\nA parametrization (weight_norm, spectral_norm …) makes a weight of some of these: initialize the model "
+    "before it is parametrized, and keep them afterwards."
+)
+
+
+def _is_parametrized(parameter: Parameter) -> bool:
+    """Whether a weight is made of it, by torch.nn.utils.parametrize or by the older hooks of torch.nn.utils."""
+    old = parameter.local_name in ("weight_g", "weight_v", "weight_orig")
+    return old or "ParametrizationList" in parameter.module_types
 
 
 def _suggestion(parameter: Parameter) -> str:
     shape = parameter.layout.shape
+    if _is_parametrized(parameter):
+        return "fl.Keep()"
     if len(shape) >= 2 and shape[0] == 1:  # a class token or a table of positions, added to every example
         return "fl.Normal(std=0.02)"
     if len(shape) >= 2:

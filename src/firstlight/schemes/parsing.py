@@ -132,7 +132,7 @@ def _value(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+        return float(text) if text.lower().lstrip("+-") in ("nan", "inf") else text
 
 
 def _check_type(text: str, parameter: inspect.Parameter, value: object) -> None:
