@@ -49,6 +49,7 @@ def test_every_option_can_stand_in_a_file(tmp_path: Path) -> None:
     network = "cnn"
     data = "digits"
     arms = ["torch", "normal(std=0.1)"]
+    rule = ["Norm.weight=fl.Ones()"]
     lr = [0.01, 1]
     seeds = 3
     epochs = 2

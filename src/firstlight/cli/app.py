@@ -118,6 +118,13 @@ def compare(
             rich_help_panel="What",
         ),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A rule for what no scheme knows: 'LlamaRMSNorm.weight=fl.Ones()'; may be given again.",
+            rich_help_panel="What",
+        ),
+    ] = None,
     lr: Annotated[
         str | None, typer.Option(help="Learning rates, separated by commas: 0.01,0.1.", rich_help_panel="How")
     ] = None,

@@ -13,6 +13,7 @@ from ..errors import ArgumentError, UnknownNameError
 from ..studies import compare, load_task
 from ..studies.design import SEEDS
 from .live import make_observer
+from .rules import read_rules
 from .show import show_study, stdout
 
 # The keys of a study's TOML file, which are the options' names, and the types they take.
@@ -25,6 +26,7 @@ KEYS: Mapping[str, tuple[type, ...]] = {
     "image_size": (int,),
     "limit": (int,),
     "arms": (list, str),
+    "rule": (list, str),
     "lr": (list, str, float, int),
     "seeds": (int,),
     "optimizer": (str,),
@@ -61,6 +63,7 @@ def run(config: Path | None, given: Mapping[str, Any], plain: bool) -> None:
         out=options.get("out"),
         fresh=options.get("fresh", False),
         workers=options.get("workers"),
+        rules=read_rules(_as_list(options.get("rule", []))),
         observer=make_observer(console, plain=plain),
         command=shlex.join(["firstlight", *sys.argv[1:]]),
     )
@@ -107,7 +110,7 @@ def split_arms(given: str | list[str]) -> list[str]:
     ['torch', 'normal(std=0.1, mean=0)', 'he_normal']
     """
     arms: list[str] = []
-    for text in [given] if isinstance(given, str) else given:
+    for text in _as_list(given):
         depth, current = 0, ""
         for character in f"{text},":
             depth += (character == "(") - (character == ")")
@@ -119,6 +122,10 @@ def split_arms(given: str | list[str]) -> list[str]:
         if current:
             arms.append(current.strip().rstrip(","))
     return [a for a in arms if a]
+
+
+def _as_list(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given
 
 
 def _rates(given: str | float | list[Any]) -> list[float]:

@@ -43,10 +43,11 @@ def resolve(model: nn.Module, plan: Plan, seed: int) -> tuple[Write, ...]:
         TransferError: weights from a file cannot be read or do not fit.
     """
     seed = checked_seed(seed)
-    check_covered(plan)
     places: dict[str, Slot] = {}
     for slot in slots(model):
         places.setdefault(slot.name, slot)
+    _refuse_unsupported_uncovered(plan, places)
+    check_covered(plan)
     resets = _own_resets(plan, places, seed)
     return tuple(_write(entry, places, seed, resets) for entry in plan.entries)
 
@@ -82,6 +83,13 @@ def _write(entry: Entry, places: Mapping[str, Slot], seed: int, resets: Mapping[
     except (ArgumentError, TransferError) as error:
         raise type(error)(f"{parameter.name!r} {parameter.layout.shape}: {error}") from error
     return Write(entry, slot.tensor, draw, target)
+
+
+def _refuse_unsupported_uncovered(plan: Plan, places: Mapping[str, Slot]) -> None:
+    """A complex parameter that no rule covers: a rule to draw it, which that error suggests, would not help."""
+    for parameter in plan.uncovered:
+        if parameter.name in places:
+            _refuse_unsupported(parameter.name, places[parameter.name].tensor, counter=False)
 
 
 def _refuse_unsupported(name: str, tensor: torch.Tensor, *, counter: bool) -> None:

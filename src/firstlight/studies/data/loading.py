@@ -62,8 +62,11 @@ def load_task(
     if not path.exists() and is_factory(text):
         return _whole(_from_factory(text), options)
     parts = with_test(_read(path, label, image_size), _read(Path(test), label, image_size) if test else None)
-    about = f"{path.name}" + (f" and {Path(test).name}" if test else "") + "."
-    return make(parts, path.stem, about, limit, split_seed)
+    about = path.name + (f" and {Path(test).name}" if test else "")
+    try:
+        return make(parts, path.stem, f"{about}.", limit, split_seed)
+    except DataError as error:
+        raise DataError(f"{about}: {error}") from error
 
 
 def _whole(task: Task, options: Mapping[str, object]) -> Task:

@@ -70,6 +70,10 @@ def _open(name: str, data: bytes, size: int | None) -> NDArray[np.uint8]:
                 if size is not None:
                     shown = shown.resize((size, size), image_module.Resampling.BILINEAR)
                 return np.asarray(shown)
+    except image_module.UnidentifiedImageError:
+        raise DataError(
+            f"the image {name} cannot be read: it is broken, or of no kind that Pillow knows. Replace or remove it"
+        ) from None
     except Exception as error:  # a decoder meets hostile bytes with many kinds of error
         raise DataError(
             f"the image {name} cannot be read ({type(error).__name__}: {error}): replace or remove it"
