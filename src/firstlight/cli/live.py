@@ -201,8 +201,9 @@ def _headline(console: Console, setting: Setting) -> None:
     console.print(
         f"[bold]{escape(setting.network)}[/bold] ({setting.parameters:,} parameters) on "
         f"[bold]{escape(setting.task.partition(':')[0])}[/bold] ({setting.train_size:,} training examples, "
-        f"{setting.classes} classes): {len(setting.arms)} initializations × {len(setting.learning_rates)} learning "
-        f"rates × {len(setting.seeds)} seeds, {setting.steps} steps of {setting.optimizer}",
+        f"{setting.classes} classes): {text.counted(len(setting.arms), 'initialization')} × "
+        f"{text.counted(len(setting.learning_rates), 'learning rate')} × {text.counted(len(setting.seeds), 'seed')}, "
+        f"{text.counted(setting.steps, 'step')} of {setting.optimizer}",
         highlight=False,
         soft_wrap=unbroken(console),
     )

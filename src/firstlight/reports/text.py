@@ -79,6 +79,15 @@ def count(value: float) -> str:
     return MISSING if math.isnan(value) else f"{round(value):,}"
 
 
+def counted(n: int, what: str) -> str:
+    """A count and its noun, in the plural where it is one.
+
+    >>> counted(1, "seed"), counted(1200, "seed")
+    ('1 seed', '1,200 seeds')
+    """
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def p_value(p: float) -> str:
     """A p value, never as 0.
 

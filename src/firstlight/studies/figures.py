@@ -15,11 +15,6 @@ from .records import ArmSummary, Comparison, CurvePoint, Interval, RateSummary, 
 Style = Mapping[str, int]
 
 
-def counted(n: int, what: str) -> str:
-    """A count and its noun: 1 seed, 2 seeds."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
-
-
 def ranking(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[Comparison], style: Style) -> Table:
     """The arms, best first, with all that speaks for and against them."""
     against = {c.arm: c for c in comparisons}
@@ -47,7 +42,7 @@ def ranking(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[
         for arm in arms
     ]
     caption = (
-        f"Mean test accuracy over {counted(len(setting.seeds), 'seed')} with its 95 % bootstrap interval, at the "
+        f"Mean test accuracy over {text.counted(len(setting.seeds), 'seed')} with its 95 % bootstrap interval, at the "
         "learning rate with the best mean validation accuracy; diverged and at chance count the runs at that rate. A "
         "rate works if more than half of its seeds end at the target or above, "
         f"{text.percent(setting.target)} on validation. Differences to {setting.baseline} in percentage points, p "
@@ -63,8 +58,8 @@ def named(arm: ArmSummary, style: Style) -> Cell:
 
 def _steps(arm: ArmSummary) -> Cell:
     if arm.steps_to_target is None:
-        return Cell("never", note=f"0 of {counted(arm.trials, 'seed')}")
-    return Cell(text.count(arm.steps_to_target.mean), note=f"{arm.reached} of {counted(arm.trials, 'seed')}")
+        return Cell("never", note=f"0 of {text.counted(arm.trials, 'seed')}")
+    return Cell(text.count(arm.steps_to_target.mean), note=f"{arm.reached} of {text.counted(arm.trials, 'seed')}")
 
 
 def _difference(comparison: Comparison | None) -> Cell:
@@ -221,5 +216,5 @@ def _depth_table(layers: Sequence[str], moments: Sequence[tuple[ArmSummary, Sequ
         (named(arm, style), *(Cell(f"{y[i]:.2g}" if i < len(y) else text.MISSING) for i in chosen))
         for arm, y in moments
     ]
-    caption = f"Second moments at {len(chosen)} of the {counted(len(layers), 'weight layer')}."
+    caption = f"Second moments at {len(chosen)} of the {text.counted(len(layers), 'weight layer')}."
     return Table(caption, ("Initialization", *(f"{i + 1}: {layers[i]}" for i in chosen)), rows)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from ..reports import text
 from ..reports.page import Block, Cell, Code, Facts, Section, Table, Text, render_page
-from .figures import Style, counted, named, ranking, rates, signal, spread, training
+from ..reports.text import counted
+from .figures import Style, named, ranking, rates, signal, spread, training
 from .records import ArmSummary, Comparison, Setting
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..reports.text import listing, percent, rate
+from ..reports.text import counted, listing, percent, rate
 from .records import ArmSummary, Comparison, Setting
 from .statistics import confidence_set, smallest_p
 
@@ -80,7 +80,7 @@ def _cautions(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequenc
     if tests and smallest_p(seeds) * tests > _LEVEL:
         needed = next(n for n in range(2, 64) if smallest_p(n) * tests <= _LEVEL)
         cautions.append(
-            f"{seeds} seed{'s' * (seeds > 1)} cannot reach significance after correction for {tests} comparisons, "
+            f"{counted(seeds, 'seed')} cannot reach significance after correction for {counted(tests, 'comparison')}, "
             f"however large a difference is; ask for at least {needed} seeds."
         )
     rates = setting.learning_rates
