@@ -1,7 +1,24 @@
 """The model as data: every parameter with its role, its axes and its fans."""
 
 from .axes import Axes
-from .records import Declared, Graph, Parameter, Role
+from .records import Branch, Declared, Graph, Parameter, Role, Status, Use
 from .structure import Slot, slots, structure
+from .tape import Node, Operand, Ref, Tape
 
-__all__ = ["Axes", "Declared", "Graph", "Parameter", "Role", "Slot", "slots", "structure"]
+__all__ = [
+    "Axes",
+    "Branch",
+    "Declared",
+    "Graph",
+    "Node",
+    "Operand",
+    "Parameter",
+    "Ref",
+    "Role",
+    "Slot",
+    "Status",
+    "Tape",
+    "Use",
+    "slots",
+    "structure",
+]

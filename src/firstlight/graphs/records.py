@@ -11,6 +11,7 @@ from enum import StrEnum
 import torch
 
 from ..initializers.layout import Layout
+from .tape import Tape
 
 
 class Role(StrEnum):
@@ -26,6 +27,18 @@ class Role(StrEnum):
     RECURRENT_HIDDEN = "recurrent hidden weight"
     RECURRENT_PROJECTION = "recurrent projection"
     DECLARED = "weight, axes declared by the user"
+    QUERY = "attention q weight"
+    KEY = "attention k weight"
+    VALUE = "attention v weight"
+    OUT = "attention output weight"
+    HEAD = "head weight"
+    POSITIONAL = "positions"
+    RELATIVE_BIAS = "attention bias"
+    TOKEN = "token"
+    SCALE = "scale"
+    LAYER_SCALE = "branch scale"
+    MAGNITUDE = "weight norm's magnitude"
+    STATE_SPACE = "state space"
     BIAS = "bias"
     GATE_BIAS = "gate biases"
     TOKEN_BIAS = "attention key/value token"
@@ -54,6 +67,59 @@ class Declared:
     default_fan: float = 0
 
 
+class Status(StrEnum):
+    """How a parameter's role is known."""
+
+    STRUCTURE = "from its module alone"
+    TRACED = "traced"
+    GUESSED = "guessed"
+    UNUSED = "not used in this forward"
+    OPAQUE = "used by a call nothing is known of"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Where a residual branch joins its stream.
+
+    Args:
+        join: the call on the tape that adds it.
+        stream: which stream of the model, counted from 0.
+        index, total: the branch is the ``index``-th of ``total`` (from 1) that the stream takes up.
+    """
+
+    join: int
+    stream: int
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One call that reads a parameter, and what the parameter does there.
+
+    Args:
+        node: the call, by its place on the tape.
+        op: its name; ``module`` the path of the module it ran in.
+        role, layout: what the parameter is in this call; the layout's shape is that of the whole parameter.
+        through: the calls that lie between the parameter and this one (a weight norm, a cast).
+        meets: the nonlinearity that the call's output meets next, "" where it meets none.
+        normalized: whether a normalization stands between them.
+        branch: the residual branch that it closes, if it does.
+        head: whether its output leaves the model without another weight.
+    """
+
+    node: int
+    op: str
+    module: str
+    role: Role
+    layout: Layout
+    through: tuple[str, ...] = ()
+    meets: str = ""
+    normalized: bool = False
+    branch: Branch | None = None
+    head: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter (or tracked statistic) of a model, each tensor once.
@@ -66,6 +132,8 @@ class Parameter:
         declared: what it is; the role is ``UNKNOWN`` where nobody said.
         tied_roles: the roles it has under its other names.
         resets: whether its module brings a ``reset_parameters`` that is not torch's own.
+        status: how its role is known.
+        uses: the calls of a traced forward that read it, in order.
     """
 
     name: str
@@ -78,6 +146,8 @@ class Parameter:
     trainable: bool
     tied_roles: tuple[Role, ...] = ()
     resets: bool = False
+    status: Status = Status.STRUCTURE
+    uses: tuple[Use, ...] = ()
 
     @property
     def role(self) -> Role:
@@ -97,7 +167,12 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Every parameter of a model, each tensor once, in module order, and the statistics its norms track."""
+    """Every parameter of a model, each tensor once, in module order, and the statistics its norms track.
+
+    Args:
+        tape: the forward that was traced; ``None`` where the graph is known from the modules alone.
+    """
 
     parameters: tuple[Parameter, ...]
     statistics: tuple[Parameter, ...]
+    tape: Tape | None = None

@@ -106,7 +106,8 @@ class Node:
     def operands(self) -> tuple[Operand, ...]:
         """The tensors it read, in the order of its arguments."""
         found: list[Operand] = []
-        for slot, argument in (*enumerate(self.args), *self.kwargs.items()):
+        named: list[tuple[int | str, object]] = [*enumerate(self.args), *self.kwargs.items()]
+        for slot, argument in named:
             found += (Operand(slot, i, ref) for i, ref in enumerate(refs(argument)))
         return tuple(found)
 

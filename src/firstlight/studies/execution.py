@@ -26,11 +26,13 @@ from torch import nn
 from ..errors import FirstlightError, ModelError
 from ..plans import Rules
 from .design import Recipe
+from .interrupts import held
 from .records import Result
 from .task_files import open_task
 from .tasks import Task
 from .training import Work, failed, run_trial
 
+_LISTEN = 0.1  # seconds after which a wait looks for an interrupt
 Build = Callable[[], nn.Module]
 
 
@@ -73,8 +75,9 @@ def _run_pooled(waiting: list[Work], suspects: list[Work], bench: Bench, workers
     ``waiting`` for another pool.
     """
     running: dict[Future[Result], Work] = {}
-    with _pool(workers) as pool:
+    with held() as interrupts, _pool(workers) as pool:
         while waiting or running:
+            interrupts.check()
             # Two for each worker: enough to keep them busy, few enough to know who was there when one dies.
             try:
                 while waiting and len(running) < 2 * workers:
@@ -83,7 +86,7 @@ def _run_pooled(waiting: list[Work], suspects: list[Work], bench: Bench, workers
             except BrokenProcessPool:
                 suspects.extend(running.values())
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, _LISTEN, FIRST_COMPLETED)
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):
                     _refuse_unsendable(future.exception())

@@ -1,0 +1,53 @@
+"""Interrupts that are held come through where they are asked for, and only there."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from firstlight.studies.interrupts import held
+
+
+def test_the_first_waits_for_a_check() -> None:
+    reached: list[bool] = []
+    with pytest.raises(KeyboardInterrupt), held() as interrupts:
+        interrupts.check()
+        signal.raise_signal(signal.SIGINT)
+        reached.append(True)
+        interrupts.check()
+    assert reached
+
+
+def test_the_second_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt), held(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_none_is_lost_at_the_end() -> None:
+    with pytest.raises(KeyboardInterrupt), held():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handlers_are_as_they_were_and_others_are_left_alone() -> None:
+    mine = signal.getsignal(signal.SIGTERM)
+    with held():
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is mine
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_thread_holds_nothing() -> None:
+    seen = []
+
+    def run() -> None:
+        with held() as interrupts:
+            interrupts.check()
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
