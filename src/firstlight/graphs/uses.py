@@ -1,0 +1,221 @@
+"""What each parameter does on a tape: from where it stands, through what is made of it alone, to the calls it meets.
+
+``trace`` joins this with what the modules declare.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ..initializers.layout import Layout
+from . import views
+from .attention import attention_roles
+from .ops import ATTENTION, EMBEDDINGS, JOINS, PRODUCTS, SUMS, VIEWS, words
+from .readings import Reading, read
+from .records import Role, Use
+from .residuals import Join, joins
+from .stacks import stacked_maps
+from .surroundings import surroundings
+from .tape import PARAMETER, Flow, Node, Operand, Tape
+from .walks import Readers, data_of, is_normalized, is_weight_call, meets_softmax
+
+_MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """A value made from one parameter alone: its axes, and the calls on the way."""
+
+    node: int
+    axes: views.Axes | None
+    through: tuple[str, ...]
+
+
+def find_uses(tape: Tape) -> Mapping[str, tuple[Use, ...]]:
+    """The uses of every parameter that stands on a tape, by name, in order; none where the forward never read it."""
+    readers = tape.readers()
+    context = _Context(tape, readers, joins(tape), attention_roles(tape, readers))
+    return {n.name: tuple(context.uses(n)) for n in tape if n.op == PARAMETER}
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    tape: Tape
+    readers: Readers
+    joins: Mapping[int, Join]
+    attention: Mapping[int, tuple[Role, int]]
+
+    def uses(self, parameter: Node) -> Iterator[Use]:
+        """Every call where the parameter meets data, or takes a weight's place."""
+        waiting = deque([_Reach(parameter.id, views.own(parameter.shape), ())])
+        seen = {parameter.id}
+        met = set()
+        while waiting:
+            reach = waiting.popleft()
+            for node, operand in self.readers[reach.node]:
+                reading = self._reading(node, operand, reach)
+                if reading is not None:
+                    if (node.id, operand.slot, operand.index) not in met:
+                        met.add((node.id, operand.slot, operand.index))
+                        yield self._use(parameter, reach, node, operand, reading)
+                elif node.id not in seen and node.flow is Flow.WEIGHTS:
+                    seen.add(node.id)
+                    axes = views.follow(reach.axes, node, operand) if reach.axes is not None else None
+                    waiting.append(_Reach(node.id, axes, (*reach.through, node.op)))
+
+    def _reading(self, node: Node, operand: Operand, reach: _Reach) -> Reading | None:
+        """What the value is to the call; ``None`` where the call only makes another value of it."""
+        ends = node.flow is Flow.DATA
+        reading = read(node, operand)
+        if reading is not None:
+            named = node.op not in _COMPUTED_WITH
+            if reading.role is Role.EMBEDDING:
+                return replace(reading, role=self._table(node))
+            return reading if ends or named else None
+        if not ends:
+            # A weight that reads parameters alone has a learned input: a latent array, a table of coordinates.
+            return Reading(Role.TOKEN) if is_weight_call(self.tape, node) and node.op not in _COMPUTED_WITH else None
+        return Reading(self._surrounded(node, operand, reach))
+
+    def _table(self, node: Node) -> Role:
+        """A table that ids of the data look up, or one of positions, which every example shares."""
+        ids = self.tape[node.inputs[0]]
+        if node.flow is Flow.DATA:
+            return Role.POSITIONAL if _counts(self.tape, ids) else Role.EMBEDDING
+        if self._lands_in_logits(node.id):
+            return Role.RELATIVE_BIAS
+        return (
+            Role.EMBEDDING
+            if ids.value is not None and bool((ids.value == ids.value.flatten()[:1]).all())
+            else Role.POSITIONAL
+        )
+
+    def _lands_in_logits(self, place: int) -> bool:
+        waiting, seen = [place], {place}
+        while waiting:
+            for node, operand in self.readers[waiting.pop()]:
+                if node.flow is Flow.DATA and (
+                    (node.op in SUMS and meets_softmax(self.readers, node.id))
+                    or (node.op in ATTENTION and operand.slot in (3, "attn_mask"))
+                ):
+                    return True
+                if node.flow is Flow.WEIGHTS and node.id not in seen:
+                    seen.add(node.id)
+                    waiting.append(node.id)
+        return False
+
+    def _surrounded(self, node: Node, operand: Operand, reach: _Reach) -> Role:
+        """The role of what no signature names: from the call and what it meets."""
+        others = [i for i in data_of(self.tape, node) if i not in operand.ref.nodes]
+        if node.op in JOINS:
+            axis = node.argument("dim", 1, 0)
+            last = isinstance(axis, int) and axis % max(1, len(operand.ref.shape)) == len(operand.ref.shape) - 1
+            return Role.POSITIONAL if last and len(operand.ref.shape) > 1 else Role.TOKEN
+        if node.op in SUMS:
+            return self._added(node, operand, others, reach)
+        if node.op in PRODUCTS:
+            return self._multiplied(node, others, reach)
+        if node.op in ("getitem", "gather", "index_select", "index", "take_along_dim"):
+            return Role.EMBEDDING
+        if node.op in VIEWS:  # where, masked_fill, setitem: it takes the place of data
+            return Role.TOKEN
+        return Role.SCALE if node.op in _ELEMENTWISE else Role.UNKNOWN
+
+    def _added(self, node: Node, operand: Operand, others: list[int], reach: _Reach) -> Role:
+        wide = [n for n in operand.ref.shape if n != 1]
+        if len(wide) > 1 or "embedding" in reach.through:
+            return Role.RELATIVE_BIAS if meets_softmax(self.readers, node.id) else Role.POSITIONAL
+        if any(is_normalized(self.tape, i) for i in others):
+            return Role.NORM_SHIFT
+        return Role.BIAS
+
+    def _multiplied(self, node: Node, others: list[int], reach: _Reach) -> Role:
+        if any(is_normalized(self.tape, i) for i in others):
+            return Role.NORM_SCALE
+        if _is_rate(self.readers, node, reach):
+            return Role.STATE_SPACE
+        return Role.LAYER_SCALE if self._closes(node) else Role.SCALE
+
+    def _closes(self, node: Node) -> bool:
+        """Whether a product goes straight into a residual join."""
+        waiting, seen = [node.id], {node.id}
+        while waiting:
+            place = waiting.pop()
+            for reader, _ in self.readers[place]:
+                if reader.id in self.joins and self.joins[reader.id].skip != place:
+                    return True
+                if reader.op in VIEWS and reader.id not in seen:
+                    seen.add(reader.id)
+                    waiting.append(reader.id)
+        return False
+
+    def _use(self, parameter: Node, reach: _Reach, node: Node, operand: Operand, reading: Reading) -> Use:
+        around = surroundings(self.tape, self.readers, self.joins, node.id)
+        role = reading.role
+        if role in _MAPS:
+            tag, parts = self.attention.get(node.id, (role, 1))
+            role = tag if role is Role.LINEAR else role
+            parts = parts if parts > 1 else stacked_maps(self.tape, self.readers, node)
+            reading = _divided(reading, parts, operand.ref.shape)
+        return Use(
+            node=node.id,
+            op=node.op,
+            module=node.module,
+            role=role,
+            layout=_layout(parameter.shape, reach.axes, reading),
+            through=reach.through,
+            meets=around.meets,
+            normalized=around.normalized,
+            branch=around.branch,
+            head=around.head,
+        )
+
+
+# Matrix products make other weights of weights; the other weight calls stand where a model uses them.
+_COMPUTED_WITH = words("matmul mm bmm addmm baddbmm addbmm einsum mv addmv dot inner tensordot")
+_ELEMENTWISE = words("maximum minimum lerp pow exp sigmoid softplus clamp softmax tanh float_power where")
+
+
+def _counts(tape: Tape, ids: Node) -> bool:
+    """Whether ids that depend on the data are positions: a running count over a mask."""
+    seen = 0
+    node = ids
+    while seen < 8:
+        if node.op == "cumsum":
+            return True
+        data = data_of(tape, node)
+        if not data or node.op in EMBEDDINGS:
+            return False
+        node, seen = tape[data[0]], seen + 1
+    return False
+
+
+def _is_rate(readers: Readers, node: Node, reach: _Reach) -> bool:
+    """Whether the parameter is a rate of decay: −exp of it, or exp of its product with data."""
+    return "exp" in reach.through and any(r.op == "exp" for r, _ in readers[node.id])
+
+
+def _divided(reading: Reading, parts: int, shape: tuple[int, ...]) -> Reading:
+    """A map that stacks ``parts`` equal ones: the fans of one."""
+    if parts < 2 or reading.blocks > 1 or reading.out is None or shape[reading.out] % parts:
+        return reading
+    return replace(reading, fan_out=reading.fan_out / parts, blocks=parts)
+
+
+def _layout(shape: tuple[int, ...], axes: views.Axes | None, reading: Reading) -> Layout:
+    """The reading in the parameter's own axes, where they can be told."""
+    out = _single(axes, reading.out)
+    in_ = _single(axes, reading.in_)
+    if out is None or in_ is None or out == in_:
+        return Layout(shape, reading.fan_in, reading.fan_out)
+    stacked = [_single(axes, a) for a in reading.stacked]
+    blocks = shape[0] if stacked == [0] and 0 not in (out, in_) else reading.blocks if out == 0 or in_ == 0 else 1
+    return Layout(shape, reading.fan_in, reading.fan_out, out, in_, blocks if blocks and shape[0] % blocks == 0 else 1)
+
+
+def _single(axes: views.Axes | None, axis: int | None) -> int | None:
+    if axes is None or axis is None or axis >= len(axes) or len(axes[axis]) != 1:
+        return None
+    return next(iter(axes[axis]))

@@ -1,0 +1,95 @@
+"""Walks along a tape that its readers share: what a value was made from, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from .ops import NORMS, SUMS, VIEWS, WEIGHT_CALLS, words
+from .tape import Flow, Node, Operand, Tape
+
+Readers = Sequence[Sequence[tuple[Node, Operand]]]
+
+
+def is_weight_call(tape: Tape, node: Node) -> bool:
+    """Whether a call maps units to units through a weight: one of its operands was made from parameters alone."""
+    return node.op in WEIGHT_CALLS and any(tape[o.ref.node].flow is Flow.WEIGHTS for o in node.operands)
+
+
+def data_of(tape: Tape, node: Node) -> list[int]:
+    """The data that a call reads, in order."""
+    return [i for i in node.inputs if tape[i].flow is Flow.DATA]
+
+
+def backward(tape: Tape, start: int, through: Callable[[Node], bool], limit: int = 200) -> Iterator[Node]:
+    """The data behind a value, itself first; it goes on behind the calls that ``through`` lets pass."""
+    waiting, seen = [start], {start}
+    while waiting and len(seen) < limit:
+        node = tape[waiting.pop()]
+        yield node
+        if through(node):
+            fresh = [i for i in data_of(tape, node) if i not in seen]
+            seen.update(fresh)
+            waiting += fresh
+
+
+def meets_softmax(readers: Readers, start: int) -> bool:
+    """Whether a value is part of attention logits: it meets a softmax before any weight."""
+    waiting, seen = [(start, 0)], {start}
+    while waiting:
+        place, steps = waiting.pop()
+        for reader, _ in readers[place]:
+            if reader.op == "softmax":
+                return True
+            if reader.id not in seen and steps < 8 and reader.op in _LOGIT_CALLS:
+                seen.add(reader.id)
+                waiting.append((reader.id, steps + 1))
+    return False
+
+
+_LOGIT_CALLS = VIEWS | SUMS | {"mul", "div", "clamp", "max", "maximum", "tanh"}
+
+
+def is_normalized(tape: Tape, place: int) -> bool:
+    """Whether a value was just normalized: by a norm's call, or by division through its own spread.
+
+    Python-written norms end in x · rsqrt(mean x²) or (x - mean) / sqrt(var + ε), then perhaps a cast or a scale.
+    """
+    node = tape[place]
+    for _ in range(12):
+        if node.op in NORMS or _divides_by_spread(tape, node):
+            return True
+        data = data_of(tape, node)
+        if len(data) != 1 or not (node.op in VIEWS or node.op in ("mul", "div", "add")):
+            return False
+        node = tape[data[0]]
+    return False
+
+
+_SPREADS = words("rsqrt sqrt std norm vector_norm linalg_norm linalg_vector_norm")
+
+
+def _divides_by_spread(tape: Tape, node: Node) -> bool:
+    """Whether a call divides a value by a spread that was measured on it."""
+    if node.op not in ("mul", "div"):
+        return False
+    data = data_of(tape, node)
+    if len(data) != 2:
+        return False
+    return any(_is_spread(tape, value, spread) for value, spread in (data, data[::-1]))
+
+
+def _is_spread(tape: Tape, value: int, spread: int) -> bool:
+    """Whether ``spread`` is a root of a mean of squares, one number for many of ``value``."""
+    if not _smaller(tape[spread].shape, tape[value].shape):
+        return False
+    found = [n.op for n in backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)]
+    roots = any(op in _SPREADS or op == "pow" for op in found[:4])
+    return roots and any(op in ("mean", "var", "sum", "std", "norm") for op in found)
+
+
+_SPREAD_CALLS = VIEWS | _SPREADS | words("add mean var sum pow reciprocal clamp clamp_min square mul div")
+
+
+def _smaller(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether a value of shape ``a`` is one number for many of shape ``b``."""
+    return len(a) <= len(b) and a != b and all(x in (1, y) for x, y in zip(reversed(a), reversed(b), strict=False))
