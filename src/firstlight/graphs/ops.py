@@ -11,9 +11,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-MATMULS = words(
-    "matmul mm bmm addmm baddbmm addbmm einsum mv addmv dot inner tensordot _grouped_mm grouped_mm"
-)
+MATMULS = words("matmul mm bmm addmm baddbmm addbmm einsum mv addmv dot inner tensordot _grouped_mm grouped_mm")
 CONVS = words("conv1d conv2d conv3d")
 TRANSPOSED_CONVS = words("conv_transpose1d conv_transpose2d conv_transpose3d")
 RECURRENT = words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")

@@ -31,7 +31,6 @@ class Role(StrEnum):
     KEY = "attention k weight"
     VALUE = "attention v weight"
     OUT = "attention output weight"
-    HEAD = "head weight"
     POSITIONAL = "positions"
     RELATIVE_BIAS = "attention bias"
     TOKEN = "token"
@@ -57,7 +56,9 @@ class Declared:
 
     ``gates`` names the gates stacked along axis 0 of a recurrent tensor; ``zero_row`` is an embedding's padding
     entry, which is no word and stays zero. ``default_fan`` is the n of the U(±1/√n) that torch itself draws a weight
-    or bias from, 0 where torch leaves zeros.
+    or bias from, 0 where torch leaves zeros; ``native`` says whether one of torch's own modules declared it.
+    ``neutral`` is the value at which a scale changes nothing: 0 where the module adds one to it. ``direction`` names
+    the parameter that a weight norm's magnitude belongs to.
     """
 
     role: Role
@@ -65,6 +66,9 @@ class Declared:
     gates: tuple[str, ...] = ()
     zero_row: int | None = None
     default_fan: float = 0
+    native: bool = False
+    neutral: float = 1.0
+    direction: str = ""
 
 
 class Status(StrEnum):
@@ -106,6 +110,8 @@ class Use:
         normalized: whether a normalization stands between them.
         branch: the residual branch that it closes, if it does.
         head: whether its output leaves the model without another weight.
+        neutral: the value at which a scale changes nothing there.
+        direction: the parameter whose magnitude it is, for a weight norm's.
     """
 
     node: int
@@ -118,6 +124,8 @@ class Use:
     normalized: bool = False
     branch: Branch | None = None
     head: bool = False
+    neutral: float = 1.0
+    direction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,11 @@ class Parameter:
     def layout(self) -> Layout:
         """Its axes and fans."""
         return self.declared.layout
+
+    @property
+    def is_head(self) -> bool:
+        """Whether its output leaves the model without another weight."""
+        return any(use.head for use in self.uses)
 
     @property
     def names(self) -> tuple[str, ...]:

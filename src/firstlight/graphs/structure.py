@@ -114,7 +114,7 @@ def _reading(slot: Slot, axes: Mapping[str, Axes]) -> Declared:
         return Declared(Role.UNKNOWN, Layout.vector(shape))
     if slot.is_buffer and declared.role not in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE, Role.BATCHES_SEEN):
         return replace(declared, role=Role.UNKNOWN)
-    return declared
+    return replace(declared, native=True)
 
 
 def _refuse_lazy(slot: Slot) -> None:

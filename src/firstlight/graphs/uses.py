@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..initializers.layout import Layout
 from . import views
 from .attention import attention_roles
+from .neutral import neutral
 from .ops import ATTENTION, EMBEDDINGS, JOINS, PRODUCTS, SUMS, VIEWS, words
 from .readings import Reading, read
 from .records import Role, Use
@@ -21,16 +22,17 @@ from .surroundings import surroundings
 from .tape import PARAMETER, Flow, Node, Operand, Tape
 from .walks import Readers, data_of, is_normalized, is_weight_call, meets_softmax
 
+_SCALES = (Role.NORM_SCALE, Role.LAYER_SCALE, Role.SCALE)
 _MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """A value made from one parameter alone: its axes, and the calls on the way."""
+    """A value made from one parameter alone: its axes, and the calls on the way, the last of which made it."""
 
     node: int
     axes: views.Axes | None
-    through: tuple[str, ...]
+    path: tuple[int, ...]
 
 
 def find_uses(tape: Tape) -> Mapping[str, tuple[Use, ...]]:
@@ -63,7 +65,7 @@ class _Context:
                 elif node.id not in seen and node.flow is Flow.WEIGHTS:
                     seen.add(node.id)
                     axes = views.follow(reach.axes, node, operand) if reach.axes is not None else None
-                    waiting.append(_Reach(node.id, axes, (*reach.through, node.op)))
+                    waiting.append(_Reach(node.id, axes, (*reach.path, node.id)))
 
     def _reading(self, node: Node, operand: Operand, reach: _Reach) -> Reading | None:
         """What the value is to the call; ``None`` where the call only makes another value of it."""
@@ -125,7 +127,7 @@ class _Context:
 
     def _added(self, node: Node, operand: Operand, others: list[int], reach: _Reach) -> Role:
         wide = [n for n in operand.ref.shape if n != 1]
-        if len(wide) > 1 or "embedding" in reach.through:
+        if len(wide) > 1 or any(self.tape[n].op in EMBEDDINGS for n in reach.path):
             return Role.RELATIVE_BIAS if meets_softmax(self.readers, node.id) else Role.POSITIONAL
         if any(is_normalized(self.tape, i) for i in others):
             return Role.NORM_SHIFT
@@ -134,7 +136,7 @@ class _Context:
     def _multiplied(self, node: Node, others: list[int], reach: _Reach) -> Role:
         if any(is_normalized(self.tape, i) for i in others):
             return Role.NORM_SCALE
-        if _is_rate(self.readers, node, reach):
+        if _is_rate(self.tape, self.readers, node, reach):
             return Role.STATE_SPACE
         return Role.LAYER_SCALE if self._closes(node) else Role.SCALE
 
@@ -165,11 +167,13 @@ class _Context:
             module=node.module,
             role=role,
             layout=_layout(parameter.shape, reach.axes, reading),
-            through=reach.through,
+            through=tuple(self.tape[n].op for n in reach.path),
             meets=around.meets,
             normalized=around.normalized,
             branch=around.branch,
             head=around.head,
+            neutral=neutral(self.tape, parameter.id, reach.path) if role in _SCALES else 1.0,
+            direction=_direction(self.tape, node) if role is Role.MAGNITUDE else "",
         )
 
 
@@ -192,9 +196,9 @@ def _counts(tape: Tape, ids: Node) -> bool:
     return False
 
 
-def _is_rate(readers: Readers, node: Node, reach: _Reach) -> bool:
+def _is_rate(tape: Tape, readers: Readers, node: Node, reach: _Reach) -> bool:
     """Whether the parameter is a rate of decay: −exp of it, or exp of its product with data."""
-    return "exp" in reach.through and any(r.op == "exp" for r, _ in readers[node.id])
+    return any(tape[n].op == "exp" for n in reach.path) and any(r.op == "exp" for r, _ in readers[node.id])
 
 
 def _divided(reading: Reading, parts: int, shape: tuple[int, ...]) -> Reading:
@@ -213,6 +217,14 @@ def _layout(shape: tuple[int, ...], axes: views.Axes | None, reading: Reading) -
     stacked = [_single(axes, a) for a in reading.stacked]
     blocks = shape[0] if stacked == [0] and 0 not in (out, in_) else reading.blocks if out == 0 or in_ == 0 else 1
     return Layout(shape, reading.fan_in, reading.fan_out, out, in_, blocks if blocks and shape[0] % blocks == 0 else 1)
+
+
+def _direction(tape: Tape, node: Node) -> str:
+    """The parameter that a weight norm's call normalizes."""
+    place = node.inputs[0]
+    while tape[place].inputs:
+        place = tape[place].inputs[0]
+    return tape[place].name
 
 
 def _single(axes: views.Axes | None, axis: int | None) -> int | None:

@@ -30,7 +30,19 @@ class OwnReset:
     """
 
 
-Decision = Initializer | Keep | OwnReset
+@final
+@dataclass(frozen=True, slots=True)
+class NormOf:
+    """The rule that gives a weight norm's magnitude the norm of its direction as written.
+
+    Args:
+        direction: the name of the parameter that holds the direction.
+    """
+
+    direction: str
+
+
+Decision = Initializer | Keep | OwnReset | NormOf
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,14 +41,16 @@ def _entry(parameter: Parameter) -> Entry:
 def _decision(p: Parameter) -> Decision | None:
     if p.resets:
         return OwnReset()
+    if not p.declared.native and p.role is not Role.DECLARED:
+        return None  # what a class of the user's own sets its parameters to is not known
     shape = p.layout.shape
     match p.role:
-        case Role.ATTENTION:  # Xavier over the fused shape, which counts q, k and v as one map
+        case Role.ATTENTION if not p.declared.default_fan:  # Xavier over the fused shape: q, k and v as one map
             limit = math.sqrt(6 / (shape[0] + shape[1]))
             return Uniform(-limit, limit)
         case Role.TOKEN_BIAS:
             return Normal(std=1 / math.sqrt(shape[2]))
-        case Role.EMBEDDING:
+        case Role.EMBEDDING | Role.POSITIONAL | Role.RELATIVE_BIAS:
             return Normal(std=1.0)
         case Role.NORM_SCALE | Role.RUNNING_VARIANCE:
             return Ones()

@@ -16,7 +16,7 @@ from ..initializers.base import Initializer
 from ..initializers.constant import Constant, Ones, PerBlock, Zeros
 from ..initializers.elementwise import Normal
 from ..initializers.orthogonal import Orthogonal
-from ..plans.records import Decision, Entry, Plan
+from ..plans.records import Decision, Entry, Keep, NormOf, Plan
 from .records import Scheme
 
 WEIGHTS = frozenset(
@@ -26,6 +26,10 @@ WEIGHTS = frozenset(
         Role.CONV_TRANSPOSED,
         Role.BILINEAR,
         Role.ATTENTION,
+        Role.QUERY,
+        Role.KEY,
+        Role.VALUE,
+        Role.OUT,
         Role.RECURRENT_INPUT,
         Role.RECURRENT_HIDDEN,
         Role.RECURRENT_PROJECTION,
@@ -56,12 +60,29 @@ class Recurrence:
         Constant(self.forget_bias)  # refuses NaN and infinity
 
 
+_NORM = "Ioffe & Szegedy 2015, arXiv 1502.03167"
+
+
+def _kept(reason: str, reference: str = "") -> tuple[Decision, str, str]:
+    return Keep(reason), reason, reference
+
+
 _FIXED: Mapping[Role, tuple[Decision, str, str]] = {
     Role.BIAS: (Zeros(), "biases start at zero: no unit is favoured", "Glorot & Bengio 2010"),
     Role.TOKEN_BIAS: (Zeros(), "an extra key/value token starts at zero, like a bias", ""),
-    Role.NORM_SCALE: (Ones(), "a norm starts as the identity", "Ioffe & Szegedy 2015, arXiv 1502.03167"),
-    Role.NORM_SHIFT: (Zeros(), "a norm starts as the identity", "Ioffe & Szegedy 2015, arXiv 1502.03167"),
+    Role.NORM_SHIFT: (Zeros(), "a norm starts as the identity", _NORM),
     Role.SLOPE: (Constant(0.25), "a PReLU's slope starts at 1/4", "He et al. 2015, arXiv 1502.01852"),
+    Role.POSITIONAL: (
+        Normal(std=0.02),
+        "positions start small beside what they are added to",
+        "Devlin et al. 2019, arXiv 1810.04805",
+    ),
+    Role.TOKEN: (Normal(std=0.02), "a learned token starts small", "Touvron et al. 2021, arXiv 2012.12877"),
+    Role.RELATIVE_BIAS: (Zeros(), "attention starts without a preference for a distance", ""),
+    Role.SCALE: _kept("a scale of the module's own, which no rule knows: its value is left"),
+    Role.STATE_SPACE: _kept(
+        "a state space's rates hold their module's recipe: their values are left", "Gu et al. 2022, arXiv 2206.11893"
+    ),
     Role.RUNNING_MEAN: (Zeros(), "old statistics describe old weights", ""),
     Role.RUNNING_VARIANCE: (Ones(), "old statistics describe old weights", ""),
     Role.BATCHES_SEEN: (Zeros(), "old statistics describe old weights", ""),
@@ -82,6 +103,16 @@ def weights_scheme(label: str, choose: Choose, reason: str, reference: str, recu
             return _embedding(parameter)
         if role is Role.GATE_BIAS:
             return _gates(parameter, recurrence.forget_bias)
+        if role is Role.NORM_SCALE:
+            why = "a norm starts as the identity" + ("" if parameter.declared.neutral else ": its module adds one")
+            return Entry(parameter, Constant(parameter.declared.neutral), why, _NORM)
+        if role is Role.LAYER_SCALE:
+            return _layer_scale(parameter)
+        if role is Role.MAGNITUDE:
+            why = "a weight norm's magnitude starts as its direction's norm, so that the weight is as drawn"
+            return Entry(
+                parameter, NormOf(parameter.declared.direction), why, "Salimans & Kingma 2016, arXiv 1602.07868"
+            )
         if role in _FIXED:
             return Entry(parameter, *_FIXED[role])
         return Entry(parameter, None, "no rule knows this parameter")
@@ -99,6 +130,14 @@ def _embedding(parameter: Parameter) -> Entry:
         why = "tied to an output layer: logits of unit variance ask for 1/√width"
         return Entry(parameter, Normal(std=1 / math.sqrt(width)), why, "Press & Wolf 2017, arXiv 1608.05859")
     return Entry(parameter, Normal(std=1.0), "a looked-up row has fan_in 1: unit variance", "LeCun et al. 1998")
+
+
+def _layer_scale(parameter: Parameter) -> Entry:
+    """0.1 for streams of up to 18 branches, 1e-5 up to 24, 1e-6 beyond, as CaiT has it for blocks."""
+    branches = max((use.branch.total for use in parameter.uses if use.branch is not None), default=1)
+    value = 0.1 if branches <= 36 else 1e-5 if branches <= 48 else 1e-6
+    why = f"a branch's scale starts small: {value:g} for a stream of {branches} branches"
+    return Entry(parameter, Constant(value), why, "Touvron et al. 2021, arXiv 2103.17239")
 
 
 def _gates(parameter: Parameter, forget_bias: float) -> Entry:

@@ -16,8 +16,9 @@ from torch import nn
 from ..errors import ArgumentError, ParameterError, TransferError, UnsupportedParameterError
 from ..fields import Key, key
 from ..graphs import Role, Slot, slots
+from ..initializers import Initializer, sample
 from ..initializers.draws import Built, Draw
-from ..plans import Entry, Keep, OwnReset, Plan, check_covered
+from ..plans import Entry, Keep, NormOf, OwnReset, Plan, check_covered
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -48,8 +49,9 @@ def resolve(model: nn.Module, plan: Plan, seed: int) -> tuple[Write, ...]:
         places.setdefault(slot.name, slot)
     _refuse_unsupported_uncovered(plan, places)
     check_covered(plan)
-    resets = _own_resets(plan, places, seed)
-    return tuple(_write(entry, places, seed, resets) for entry in plan.entries)
+    given = _own_resets(plan, places, seed)
+    given |= _magnitudes(plan, places, seed, given)
+    return tuple(_write(entry, places, seed, given) for entry in plan.entries)
 
 
 def checked_seed(seed: int) -> int:
@@ -63,7 +65,7 @@ def checked_seed(seed: int) -> int:
     return value
 
 
-def _write(entry: Entry, places: Mapping[str, Slot], seed: int, resets: Mapping[str, torch.Tensor]) -> Write:
+def _write(entry: Entry, places: Mapping[str, Slot], seed: int, given: Mapping[str, torch.Tensor]) -> Write:
     parameter = entry.parameter
     slot = places.get(parameter.name)
     if slot is None or tuple(slot.tensor.shape) != parameter.layout.shape:
@@ -76,8 +78,8 @@ def _write(entry: Entry, places: Mapping[str, Slot], seed: int, resets: Mapping[
     if isinstance(entry.decision, Keep) or entry.decision is None:
         return Write(entry, slot.tensor, None, target)
     _refuse_unsupported(parameter.name, slot.tensor, counter=parameter.role is Role.BATCHES_SEEN)
-    if isinstance(entry.decision, OwnReset):
-        return Write(entry, slot.tensor, _given(resets[parameter.name]), target)
+    if isinstance(entry.decision, OwnReset | NormOf):
+        return Write(entry, slot.tensor, _given(given[parameter.name]), target)
     try:
         draw = entry.decision.draw(parameter.layout)
     except (ArgumentError, TransferError) as error:
@@ -138,6 +140,39 @@ def _own_resets(plan: Plan, places: Mapping[str, Slot], seed: int) -> dict[str, 
             raise ParameterError(f"reset_parameters of {slot.module!r} changes the shape of {slot.local_name!r}")
         values[entry.parameter.name] = drawn.detach()
     return values
+
+
+def _magnitudes(
+    plan: Plan, places: Mapping[str, Slot], seed: int, given: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The norms of weight norms' directions, as they will be written: drawn again, from the same key."""
+    directions = {entry.parameter.name: entry for entry in plan.entries}
+    values: dict[str, torch.Tensor] = {}
+    for entry in plan.entries:
+        slot = places.get(entry.parameter.name)
+        if slot is None or not isinstance(entry.decision, NormOf):
+            continue
+        name = entry.decision.direction
+        if name not in directions or name not in places:
+            raise ParameterError(f"{entry.parameter.name!r} is the norm of {name!r}, which the model does not have")
+        values[slot.name] = _norm_over(_direction(directions[name], places[name], seed, given), slot.tensor)
+    return values
+
+
+def _direction(entry: Entry, slot: Slot, seed: int, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    if isinstance(entry.decision, Initializer):
+        return sample(entry.decision, entry.parameter.layout, seed, slot.name, slot.tensor.dtype, slot.tensor.device)
+    return given.get(slot.name, slot.tensor.detach())
+
+
+def _norm_over(direction: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """The norm over the axes that the magnitude does not have."""
+    squares = direction.double().square()
+    if magnitude.dim() != direction.dim():
+        return squares.sum().sqrt().reshape(magnitude.shape)
+    for axis, size in enumerate(magnitude.shape):
+        squares = squares if size == direction.shape[axis] else squares.sum(axis, keepdim=True)
+    return squares.sqrt()
 
 
 def _reset_copy(slot: Slot, seed: int) -> nn.Module:
