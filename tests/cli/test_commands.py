@@ -152,12 +152,22 @@ def test_schemes_lists_every_scheme_with_its_formula_and_source(
     assert max(map(len, shown.splitlines())) <= columns
 
 
+def _hear_interrupts() -> None:
+    """What a shell starts in the background is deaf to Ctrl-C; the command under test is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_with_130_and_says_how_to_go_on(here: Path, notice: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(firstlight.__file__).parents[1])}
     words = ["compare", "--out", "run", "--workers", "1", "--steps", "100000", "--arms", "he_normal", "--seeds", "2"]
     with subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_hear_interrupts,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("mlp (")  # the study has begun

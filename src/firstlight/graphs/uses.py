@@ -166,7 +166,7 @@ class _Context:
             op=node.op,
             module=node.module,
             role=role,
-            layout=_layout(parameter.shape, reach.axes, reading),
+            layout=_layout(parameter.shape, operand.ref.shape, reach.axes, reading),
             through=tuple(self.tape[n].op for n in reach.path),
             meets=around.meets,
             normalized=around.normalized,
@@ -208,15 +208,29 @@ def _divided(reading: Reading, parts: int, shape: tuple[int, ...]) -> Reading:
     return replace(reading, fan_out=reading.fan_out / parts, blocks=parts)
 
 
-def _layout(shape: tuple[int, ...], axes: views.Axes | None, reading: Reading) -> Layout:
+def _layout(parameter: tuple[int, ...], operand: tuple[int, ...], axes: views.Axes | None, reading: Reading) -> Layout:
     """The reading in the parameter's own axes, where they can be told."""
-    out = _single(axes, reading.out)
-    in_ = _single(axes, reading.in_)
+    out = _own_axis(parameter, operand, axes, reading.out, taken=None)
+    in_ = _own_axis(parameter, operand, axes, reading.in_, taken=out)
     if out is None or in_ is None or out == in_:
-        return Layout(shape, reading.fan_in, reading.fan_out)
-    stacked = [_single(axes, a) for a in reading.stacked]
-    blocks = shape[0] if stacked == [0] and 0 not in (out, in_) else reading.blocks if out == 0 or in_ == 0 else 1
-    return Layout(shape, reading.fan_in, reading.fan_out, out, in_, blocks if blocks and shape[0] % blocks == 0 else 1)
+        return Layout(parameter, reading.fan_in, reading.fan_out)
+    stacked = [_own_axis(parameter, operand, axes, a, taken=None) for a in reading.stacked]
+    # Independent maps can be told apart along axis 0 alone.
+    blocks = parameter[0] if stacked == [0] else reading.blocks if 0 in (out, in_) else 1
+    return Layout(parameter, reading.fan_in, reading.fan_out, out, in_, blocks if parameter[0] % blocks == 0 else 1)
+
+
+def _own_axis(
+    parameter: tuple[int, ...], operand: tuple[int, ...], axes: views.Axes | None, axis: int | None, taken: int | None
+) -> int | None:
+    """The parameter's axis that an operand's axis is; one of size 1 that came and went is any of its own."""
+    if axes is None or axis is None or axis >= len(axes):
+        return None
+    if len(axes[axis]) == 1:
+        return next(iter(axes[axis]))
+    used = set().union(*axes)
+    free = [a for a, n in enumerate(parameter) if n == 1 and a not in used and a != taken]
+    return free[0] if operand[axis] == 1 and not axes[axis] and free else None
 
 
 def _direction(tape: Tape, node: Node) -> str:
@@ -225,9 +239,3 @@ def _direction(tape: Tape, node: Node) -> str:
     while tape[place].inputs:
         place = tape[place].inputs[0]
     return tape[place].name
-
-
-def _single(axes: views.Axes | None, axis: int | None) -> int | None:
-    if axes is None or axis is None or axis >= len(axes) or len(axes[axis]) != 1:
-        return None
-    return next(iter(axes[axis]))

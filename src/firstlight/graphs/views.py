@@ -105,26 +105,25 @@ def _indexed(axes: Axes, node: Node) -> Axes | None:
 
 
 def _reshaped(axes: Axes, shape: tuple[int, ...], out: tuple[int, ...]) -> Axes | None:
-    """Axes through a reshape: runs of old and new axes of one product go together."""
-    found: list[frozenset[int]] = []
-    i = j = 0
-    while i < len(shape) or j < len(out):
-        old: set[int] = set()
-        new = [j]
-        size, wanted = 1, 1
-        if i < len(shape):
-            size, old, i = shape[i], set(axes[i]), i + 1
-        if j < len(out):
-            wanted, j = out[j], j + 1
-        else:
-            new = []
+    """Axes through a reshape: runs of old and new axes of one product go together; axes of size 1 come and go."""
+    old = [(n, axes[a]) for a, n in enumerate(shape) if n != 1]
+    found: list[frozenset[int]] = [_NONE] * len(out)
+    new = [(n, a) for a, n in enumerate(out) if n != 1]
+    while old or new:
+        if not (old and new):
+            return None
+        size, merged = old.pop(0)
+        wanted, place = new.pop(0)
+        places = [place]
         while size != wanted:
-            if size < wanted and i < len(shape):
-                size, old, i = size * shape[i], old | axes[i], i + 1
-            elif wanted < size and j < len(out):
-                new.append(j)
-                wanted, j = wanted * out[j], j + 1
+            if size < wanted and old:
+                more, others = old.pop(0)
+                size, merged = size * more, merged | others
+            elif wanted < size and new:
+                more, place = new.pop(0)
+                wanted, places = wanted * more, [*places, place]
             else:
                 return None
-        found += [frozenset(old) if out[n] != 1 else _NONE for n in new]
+        for place in places:
+            found[place] = merged
     return tuple(found)
