@@ -4,12 +4,14 @@ from .axes import Axes
 from .records import Branch, Declared, Graph, Parameter, Role, Status, Use
 from .structure import Slot, slots, structure
 from .tape import Node, Operand, Ref, Tape
+from .trace import Inputs, trace
 
 __all__ = [
     "Axes",
     "Branch",
     "Declared",
     "Graph",
+    "Inputs",
     "Node",
     "Operand",
     "Parameter",
@@ -21,4 +23,5 @@ __all__ = [
     "Use",
     "slots",
     "structure",
+    "trace",
 ]

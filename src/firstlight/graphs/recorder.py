@@ -1,0 +1,149 @@
+"""``record``: one forward on fake tensors, written down call by call.
+
+A function mode sees what the model calls, one call one node; a dispatch mode under it sees what reaches torch's kernels
+in other ways (scripted functions, custom operators) and what is written in place. ``trace`` reads the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import ModelError
+from .callnames import call_name
+from .fakes import Fakes, new_fakes
+from .known import LARGEST, tensors_in
+from .ops import words
+from .paths import Paths
+from .structure import slots
+from .tape import Tape
+from .writing import Arguments, Writer
+
+# Attributes and questions about form: they make no tensor, and are asked often.
+_FORM = words(
+    "shape dtype device layout is_sparse ndim requires_grad size dim numel stride is_floating_point is_contiguous "
+    "is_complex is_quantized is_cuda is_meta is_cpu is_leaf storage_offset names grad_fn element_size nelement "
+    "itemsize nbytes untyped_storage data_ptr is_nested retains_grad get_device is_inference"
+)
+
+
+def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None) -> Tape:
+    """The tape of ``model(*args, **kwargs)``, run on a copy made of fake tensors, in eval mode.
+
+    Args:
+        model: any module, on any device, also meta; it is only read.
+        args, kwargs: example inputs; their real values are kept on the tape.
+
+    Raises:
+        ModelError: the forward raised; the message says where, with what inputs.
+    """
+    model = _unwrapped(model)
+    kwargs = dict(kwargs or {})
+    fakes = new_fakes()
+    twin = fakes.model(model)
+    writer = Writer(fakes, Paths(twin, model))
+    _put_sources(writer, fakes, model, (args, kwargs))
+    given: Arguments = fakes.arguments((args, kwargs))
+    with ExitStack() as stack:
+        for context in (writer.paths.followed(), _plain_attention(), torch.no_grad(), torch.random.fork_rng([])):
+            stack.enter_context(context)
+        stack.enter_context(fakes.mode)
+        stack.enter_context(_Dispatch(writer))
+        stack.enter_context(_Functions(writer))
+        try:
+            out = twin(*given[0], **given[1])
+        except Exception as error:
+            raise ModelError(_message(writer.paths, model, error)) from error
+    return writer.tape(tensors_in(out))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """What DataParallel, DistributedDataParallel and torch.compile wrap."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object) -> None:
+    """Parameters and buffers under their canonical names, then the inputs."""
+    places: dict[int, list[tuple[str, torch.Tensor, bool]]] = {}
+    for slot in slots(model):
+        places.setdefault(id(slot.tensor), []).append((slot.name, slot.tensor, slot.is_buffer))
+    for found in places.values():
+        name = min(n for n, _, _ in found)
+        _, tensor, is_buffer = found[0]
+        small = is_buffer and not tensor.is_meta and tensor.numel() <= LARGEST
+        writer.put_source("buffer" if is_buffer else "parameter", fakes.of(tensor), name, tensor if small else None)
+    for tensor in tensors_in(inputs):
+        real = None if tensor.is_meta or type(tensor) is not torch.Tensor else tensor
+        writer.put_source("input", fakes.of(tensor), "", real)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without the fused inference kernels of nn.TransformerEncoder, which hide the layer's calls."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class _Functions(TorchFunctionMode):
+    """One call of a torch function, method or operator is one node."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self.writer = writer
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        name = call_name(func)
+        if name in _FORM or self.writer.inside:
+            return func(*args, **(kwargs or {}))
+        return self.writer.call(func, name, args, kwargs or {})
+
+
+class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What reaches a kernel: part of the call that is running, or a node of its own."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.writer = writer
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        self.writer.note_writes(func, args, kwargs)
+        if self.writer.inside:
+            return func(*args, **kwargs)
+        return self.writer.call(func, call_name(func), args, kwargs)
+
+
+def _message(paths: Paths, model: nn.Module, error: Exception) -> str:
+    where, kind, given = paths.deepest()
+    name = f"the module {where!r} ({kind})" if where else kind or type(model).__name__
+    return (
+        f"the forward raised in {name}, which was given {given}: {type(error).__name__}: {error}. "
+        "The inputs should be what the model is called with; nothing was written."
+    )
