@@ -21,6 +21,7 @@ ORDER = [
     "graphs",
     "plans",
     "transfers",
+    "moments",
     "schemes",
     "writers",
     "probes",

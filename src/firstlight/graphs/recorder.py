@@ -81,8 +81,9 @@ def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object)
     for found in places.values():
         name = min(n for n, _, _ in found)
         _, tensor, is_buffer = found[0]
-        small = is_buffer and not tensor.is_meta and tensor.numel() <= LARGEST
-        writer.put_source("buffer" if is_buffer else "parameter", fakes.of(tensor), name, tensor if small else None)
+        kept = not tensor.is_meta and (not is_buffer or tensor.numel() <= LARGEST)
+        real = tensor.detach() if kept else None
+        writer.put_source("buffer" if is_buffer else "parameter", fakes.of(tensor), name, real)
     for tensor in tensors_in(inputs):
         real = None if tensor.is_meta or type(tensor) is not torch.Tensor else tensor
         writer.put_source("input", fakes.of(tensor), "", real)

@@ -71,8 +71,8 @@ class Node:
         function: what was called; ``None`` for a source.
         module: the path of the module it ran in, canonical names; ``module_types`` that module's class and bases.
         name: a parameter's or buffer's canonical name.
-        value: its real value, where that is known without weights: an input, a small buffer or constant, and what was
-            computed from integers alone.
+        value: its real value, where that is known: of an input, a parameter as it was, a small buffer or constant, and
+            of what was computed from fixed values or integers alone.
         training: whether that module was in training mode (dropout and batch norm ask).
         guess: what was guessed to get past it ("" for nothing): a value that depends on data, a shape no kernel gives.
     """

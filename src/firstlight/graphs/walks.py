@@ -56,7 +56,7 @@ def is_normalized(tape: Tape, place: int) -> bool:
     """
     node = tape[place]
     for _ in range(12):
-        if node.op in NORMS or _divides_by_spread(tape, node):
+        if node.op in NORMS or divided_by_spread(tape, node) is not None:
             return True
         data = data_of(tape, node)
         if len(data) != 1 or not (node.op in VIEWS or node.op in ("mul", "div", "add")):
@@ -68,14 +68,14 @@ def is_normalized(tape: Tape, place: int) -> bool:
 _SPREADS = words("rsqrt sqrt std norm vector_norm linalg_norm linalg_vector_norm")
 
 
-def _divides_by_spread(tape: Tape, node: Node) -> bool:
-    """Whether a call divides a value by a spread that was measured on it."""
+def divided_by_spread(tape: Tape, node: Node) -> int | None:
+    """The value that a call divides by a mean spread that was measured on it; ``None`` where it does nothing of it."""
     if node.op not in ("mul", "div"):
-        return False
+        return None
     data = data_of(tape, node)
     if len(data) != 2:
-        return False
-    return any(_is_spread(tape, value, spread) for value, spread in (data, data[::-1]))
+        return None
+    return next((v for v, spread in (data, data[::-1]) if _is_spread(tape, v, spread)), None)
 
 
 def _is_spread(tape: Tape, value: int, spread: int) -> bool:

@@ -137,7 +137,7 @@ class Writer:
             return []
         if name in _BY_FORM:
             with _disable_current_modes():
-                read = pytree.tree_map_only(Ref, _blank, read)
+                read = pytree.tree_map_only(Ref, self._blank, read)
         real = tensors_in(self._known.run(func, name, *read))
         return real if [t.shape for t in real] == [t.shape for t in made] else []
 
@@ -190,6 +190,10 @@ class Writer:
         self._guesses.append(f"{what}, in {where!r}" if where else what)
         return what
 
+    def _blank(self, ref: Ref) -> torch.Tensor:
+        dtypes = self._nodes[ref.node].dtypes
+        return torch.zeros(ref.shape, dtype=dtypes[min(ref.output, len(dtypes) - 1)])
+
     def _changed(self, name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> list[torch.Tensor]:
         """The arguments that the call wrote into."""
         if not self._written or name in _KEEPS_STATISTICS:
@@ -222,10 +226,6 @@ class Writer:
 
 def _refs(read: object) -> list[Ref]:
     return [leaf for leaf in pytree.tree_leaves(read, is_leaf=lambda x: isinstance(x, Ref)) if isinstance(leaf, Ref)]
-
-
-def _blank(ref: Ref) -> torch.Tensor:
-    return torch.zeros(ref.shape)
 
 
 def _storage(tensor: torch.Tensor) -> int | None:

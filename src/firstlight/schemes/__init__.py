@@ -2,7 +2,18 @@
 
 from .by_name import catalogue, parse
 from .parsing import Listed, named_arguments
+from .planning import as_scheme, plan
 from .records import Scheme
 from .weights import Recurrence, weights_scheme
 
-__all__ = ["Listed", "Recurrence", "Scheme", "catalogue", "named_arguments", "parse", "weights_scheme"]
+__all__ = [
+    "Listed",
+    "Recurrence",
+    "Scheme",
+    "as_scheme",
+    "catalogue",
+    "named_arguments",
+    "parse",
+    "plan",
+    "weights_scheme",
+]

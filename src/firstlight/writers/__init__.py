@@ -1,7 +1,7 @@
 """The only code that writes a parameter: plans into models, with a receipt."""
 
 from .apply import apply_
-from .init import as_scheme, init_
+from .init import init_
 from .receipt import Receipt, Written, digest
 
-__all__ = ["Receipt", "Written", "apply_", "as_scheme", "digest", "init_"]
+__all__ = ["Receipt", "Written", "apply_", "digest", "init_"]

@@ -5,20 +5,16 @@ The walk through the house in one function: model → graph → scheme → plan 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from torch import nn
 
-from ..errors import ModelError, UnknownNameError
-from ..graphs import Role, structure
+from ..graphs import Inputs
 from ..initializers.base import Initializer
-from ..plans import Entry, Keep, Plan, Rules, check_used, override, split
-from ..schemes import Recurrence, Scheme, parse, weights_scheme
+from ..plans import Rules
+from ..schemes import Scheme, plan
 from .apply import apply_
 from .receipt import Receipt
-
-_STATISTICS = (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE, Role.BATCHES_SEEN)
 
 
 def init_(
@@ -26,6 +22,7 @@ def init_(
     scheme: str | Scheme | Initializer,
     seed: int = 0,
     *,
+    inputs: Inputs | None = None,
     rules: Rules | None = None,
     frozen: Literal["keep", "init"] = "keep",
     buffers: Literal["reset", "keep"] = "reset",
@@ -42,6 +39,8 @@ def init_(
         scheme: a name as ``fl.schemes()`` lists them (``"he_normal"``, ``"normal(std=0.01)"``), or an initializer,
             which every weight then gets.
         seed: 0 to 2⁶⁴ - 1.
+        inputs: example inputs, as the model is called. One forward on fake tensors then tells what each parameter
+            does, also in modules that are not torch's own; without them the modules' types alone decide.
         rules: what to do with single parameters: a glob over names (``"blocks.*.gamma"``) or over
             ``ModuleType.parameter``, to an initializer, ``Keep(reason)``, or ``Axes(out, in_)`` for a weight that
             the scheme should treat as its own. The first match wins.
@@ -62,49 +61,5 @@ def init_(
     >>> print(init_(model, "he_normal", seed=0))
     he_normal, seed 0: 4 tensors written (4,810 values)
     """
-    for given, option, known in (
-        (frozen, "frozen", ("keep", "init")),
-        (buffers, "buffers", ("reset", "keep")),
-    ):
-        if given not in known:
-            raise UnknownNameError.of(f"choice for {option}=", str(given), known)
-    axes, decisions = split(rules)
-    graph = structure(model, axes)
-    if not graph.parameters:
-        raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to initialize")
-    check_used(rules, graph)
-    plan = as_scheme(scheme).plan(graph)
-    if frozen == "keep":
-        plan = _keep_frozen(plan)
-    if buffers == "keep":
-        plan = _keep_statistics(plan)
-    return apply_(model, override(plan, decisions), seed, digests=digests)
-
-
-def as_scheme(scheme: str | Scheme | Initializer) -> Scheme:
-    """The scheme itself, the scheme a text writes, or the one that gives every weight an initializer."""
-    if isinstance(scheme, Scheme):
-        return scheme
-    if isinstance(scheme, Initializer):
-        return weights_scheme(repr(scheme), lambda _: scheme, "as asked", "", Recurrence())
-    return parse(scheme)
-
-
-def _keep_frozen(plan: Plan) -> Plan:
-    def change(entry: Entry) -> Entry:
-        if entry.parameter.trainable or entry.parameter.role in _STATISTICS:
-            return entry
-        why = "frozen (requires_grad=False)"
-        return replace(entry, decision=Keep(why), reason=why, reference="")
-
-    return plan.map(change)
-
-
-def _keep_statistics(plan: Plan) -> Plan:
-    def change(entry: Entry) -> Entry:
-        if entry.parameter.role not in _STATISTICS:
-            return entry
-        why = 'statistics kept (buffers="keep")'
-        return replace(entry, decision=Keep(why), reason=why, reference="")
-
-    return plan.map(change)
+    made = plan(model, inputs, scheme, rules=rules, frozen=frozen, buffers=buffers)
+    return apply_(model, made, seed, digests=digests)

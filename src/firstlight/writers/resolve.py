@@ -49,6 +49,7 @@ def resolve(model: nn.Module, plan: Plan, seed: int) -> tuple[Write, ...]:
         places.setdefault(slot.name, slot)
     _refuse_unsupported_uncovered(plan, places)
     check_covered(plan)
+    _check_whole(plan, places)
     given = _own_resets(plan, places, seed)
     given |= _magnitudes(plan, places, seed, given)
     return tuple(_write(entry, places, seed, given) for entry in plan.entries)
@@ -85,6 +86,22 @@ def _write(entry: Entry, places: Mapping[str, Slot], seed: int, given: Mapping[s
     except (ArgumentError, TransferError) as error:
         raise type(error)(f"{parameter.name!r} {parameter.layout.shape}: {error}") from error
     return Write(entry, slot.tensor, draw, target)
+
+
+def _check_whole(plan: Plan, places: Mapping[str, Slot]) -> None:
+    """Every parameter exactly once: ParameterError for a plan that lacks some, or has one twice."""
+    planned = [entry.parameter.name for entry in plan.entries]
+    known = {name for entry in plan.entries for name in entry.parameter.names}
+    missing = [name for name, slot in places.items() if not slot.is_buffer and name not in known]
+    twice = sorted({name for name in planned if planned.count(name) > 1}) if len(set(planned)) < len(planned) else []
+    if missing or twice:
+        what = (
+            f"lacks {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}" if missing else f"has {twice[0]} twice"
+        )
+        raise ParameterError(
+            f"the plan {what}: a plan that is applied says what becomes of every parameter once. Apply the whole plan; "
+            "fl.Keep() leaves a parameter as it is."
+        )
 
 
 def _refuse_unsupported_uncovered(plan: Plan, places: Mapping[str, Slot]) -> None:

@@ -1,0 +1,307 @@
+"""The signal along a tape, call by call, from the statistics of weights and inputs; no data and no weights are needed.
+
+``schemes.auto`` decides weights as it goes; ``benchmarks/moments.py`` holds the predictions against real runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+
+from ..graphs.ops import ATTENTION, CONVS, EMBEDDINGS, JOINS, MATMULS, NORMS, TRANSPOSED_CONVS, VIEWS
+from ..graphs.readings import read
+from ..graphs.records import Role
+from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
+from ..graphs.walks import divided_by_spread
+from . import attended as attention
+from . import maps, pooled
+from .elementwise import joined, one_value, with_constant
+from .normed import normed
+from .sampling import sampled
+from .signal import Signal, measured, mixed
+
+_UNKNOWN = Signal(0.0, 1.0, known=False)
+_MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
+
+
+class Propagation:
+    """The signals of a tape's nodes, as far as it has gone.
+
+    Args:
+        tape: what a forward did.
+        weights: the mean and variance of each parameter, by name; may be changed before the call that uses them.
+    """
+
+    def __init__(self, tape: Tape, weights: Mapping[str, Signal]) -> None:
+        """Before the first node."""
+        self.tape = tape
+        self.weights = dict(weights)
+        self.signals: dict[int, Signal] = {}
+        self.fallbacks: dict[int, str] = {}
+
+    def run(self) -> Iterator[Node]:
+        """Every node in order, each after its signal is known."""
+        for node in self.tape:
+            self.step(node)
+            yield node
+
+    def step(self, node: Node) -> Signal:
+        """The signal of one node, from those before it."""
+        if node.op == INPUT or node.flow is Flow.FIXED:
+            found = _real(node)
+        elif node.flow is Flow.WEIGHTS:
+            found = self.weight(node.id)
+        else:
+            found = self._call(node)
+        if not all(map(math.isfinite, (found.mean, found.variance, found.shared, found.local))):
+            if node.flow is Flow.DATA:
+                self.fallbacks[node.id] = f"{node.op}: not finite"
+            found = _UNKNOWN
+        self.signals[node.id] = found
+        return found
+
+    def of(self, ref: Ref) -> Signal:
+        """The signal a call reads."""
+        if self.tape[ref.node].flow is Flow.WEIGHTS:
+            return self.weight(ref.node)
+        return self.signals.get(ref.node, _UNKNOWN)
+
+    def weight(self, place: int) -> Signal:
+        """The statistics of a parameter, or of what is computed of parameters alone."""
+        node = self.tape[place]
+        if node.op == PARAMETER:
+            return self.weights.get(node.name, _UNKNOWN)
+        if node.flow is Flow.FIXED:
+            return _real(node)
+        made_of = [o.ref for o in node.operands if self.tape[o.ref.node].flow is Flow.WEIGHTS]
+        if node.op in VIEWS or node.op == "_weight_norm":
+            return self.weight(made_of[0].node)
+        if node.op in EMBEDDINGS:
+            return self._looked_up(node)
+        try:
+            return replace(sampled(node, lambda r: self.weight(r.node), self._value), known=True)
+        except ArithmeticError as error:
+            self.fallbacks[place] = str(error)
+            return self.weight(made_of[0].node).plain()
+
+    def _call(self, node: Node) -> Signal:
+        data = [o for o in node.operands if self.tape[o.ref.node].flow is Flow.DATA]
+        if not data:
+            return _UNKNOWN
+        try:
+            found = self._by_rule(node, data)
+        except ArithmeticError:
+            found = None
+        if found is not None:
+            return found if found.root is not None else found.rooted(node.id, None)
+        try:
+            found = sampled(node, self.of, self._value)
+            self.fallbacks[node.id] = f"{node.op}: sampled"
+        except ArithmeticError as error:
+            self.fallbacks[node.id] = str(error)
+            found = replace(self.of(data[0].ref).plain(), known=False)
+        return found.rooted(node.id, None)
+
+    def _by_rule(self, node: Node, data: list[Operand]) -> Signal | None:
+        """The signal by the rule for this kind of call; ``None`` where there is none."""
+        x = self.of(data[0].ref)
+        op = node.op
+        if op in VIEWS and not (op == "where" and len(data) > 1):
+            return self._view(node, x, data[0])
+        if op in EMBEDDINGS:
+            return self._looked_up(node)
+        mapped = self._mapped(node, x, data)
+        if mapped is not None:
+            return mapped
+        if op in NORMS:
+            return self._scaled_norm(node, x, data[0].ref)
+        if op in ATTENTION:
+            return self._attention(node)
+        if op == "softmax":
+            return self._softmax(node, x)
+        if op in MATMULS and len(data) == 2:
+            return self._product(node, data)
+        if op in JOINS:
+            return self._cat(node)
+        if op in pooled.AVERAGES:
+            return pooled.averaged(node, x, data[0].ref)
+        if op in pooled.MAXIMA:
+            root = self.signals.get(x.root, x) if x.root is not None else x
+            return pooled.maximum(node, x, root, x.function, data[0].ref)
+        return self._elementwise(node, data)
+
+    def _view(self, node: Node, x: Signal, operand: Operand) -> Signal:
+        before, after = math.prod(operand.ref.shape), math.prod(node.shape)
+        if node.op == "pad" and before and after > before and node.argument("mode", 2, "constant") == "constant":
+            return mixed([x.plain(), Signal()], [before, after - before])
+        if node.op in ("masked_fill", "where"):
+            mask = next((self._value(o.ref) for o in node.operands if o is not operand), None)
+            counts = attention.masked(None if mask is None else ~mask.bool(), node.shape[-1]) if node.shape else None
+            if x.logits is not None:
+                return replace(x, allowed=counts or attention.causal(node.shape[-2], node.shape[-1]))
+        return x
+
+    def _mapped(self, node: Node, x: Signal, data: list[Operand]) -> Signal | None:
+        """Behind a linear map, with its bias; ``None`` where the call is none."""
+        weights = [(o, read(node, o)) for o in node.operands if self.tape[o.ref.node].flow is Flow.WEIGHTS]
+        maps_ = [(o, r) for o, r in weights if r is not None and r.role in _MAPS]
+        if len(maps_) != 1:
+            return None
+        operand, reading = maps_[0]
+        weight = self.of(operand.ref)
+        if reading.role is Role.BILINEAR:
+            out = maps.mapped(x.plain().times(self.of(data[-1].ref).plain()), reading.fan_in, weight)
+        else:
+            fan = (
+                maps.conv_fan_in(node)
+                if node.op in CONVS
+                else maps.transposed_fan_in(node)
+                if node.op in TRANSPOSED_CONVS
+                else reading.fan_in
+            )
+            out = maps.mapped(x, fan, weight, centred=self._is_centred(operand.ref))
+        for o, r in weights:
+            if o is not operand and r is not None and r.role is Role.BIAS:
+                out = maps.with_bias(out, self.of(o.ref))
+        return out
+
+    def _is_centred(self, ref: Ref) -> bool:
+        """Whether a unit's weights sum to zero: a mean was taken from them (weight standardization)."""
+        node = self.tape[ref.node]
+        while node.op != PARAMETER and node.inputs:
+            if node.op in ("batch_norm", "instance_norm", "layer_norm", "var_mean") or (
+                node.op == "sub" and any(self.tape[i].op in ("mean", "var_mean") for i in node.inputs)
+            ):
+                return True
+            node = self.tape[node.inputs[0]]
+        return False
+
+    def _looked_up(self, node: Node) -> Signal:
+        table = next((o.ref for o in node.operands if self.tape[o.ref.node].flow is Flow.WEIGHTS), None)
+        ids = next((o.ref for o in node.operands if table is None or o.ref.node != table.node), None)
+        if table is None or ids is None:
+            return _UNKNOWN
+        weight = self.weight(table.node)
+        if self.tape[ids.node].flow is not Flow.DATA:  # the same rows for every sample
+            value = self._value(ids)
+            same = value is not None and bool((value == value.flatten()[:1]).all())
+            return Signal(weight.mean, weight.variance, weight.variance, weight.variance if same else 0.0)
+        return maps.looked_up(weight, ids, self._value(ids))
+
+    def _scaled_norm(self, node: Node, x: Signal, ref: Ref) -> Signal:
+        out = normed(node, x.plain(), ref.shape)
+        for operand in node.operands:
+            reading = read(node, operand)
+            if reading is not None and reading.role is Role.NORM_SCALE:
+                out = out.times(_same(self.of(operand.ref)))
+            elif reading is not None and reading.role is Role.NORM_SHIFT:
+                out = maps.with_bias(out, self.of(operand.ref))
+        return out
+
+    def _attention(self, node: Node) -> Signal:
+        refs = [node.tensor(n, i) for i, n in enumerate(("query", "key", "value"))]
+        if any(r is None for r in refs):
+            raise ArithmeticError("an attention without query, key and value")
+        query, key, value = (r for r in refs if r is not None)
+        scale = node.argument("scale", 6)
+        width, queries, keys = query.shape[-1], query.shape[-2], key.shape[-2]
+        factor = scale if isinstance(scale, float) else 1 / math.sqrt(width)
+        variance = attention.logit_variance(self.of(query), self.of(key), width, factor)
+        mask = node.tensor("attn_mask", 3)
+        allowed = attention.causal(queries, keys) if node.argument("is_causal", 5, False) else None
+        if mask is not None:
+            allowed = attention.masked(self._value(mask), keys) or allowed
+            if self.tape[mask.node].flow is Flow.WEIGHTS:
+                variance += self.of(mask).variance
+        concentrated = attention.mean_concentration(variance, allowed or (keys,))
+        return attention.attended(self.of(value), concentrated)
+
+    def _softmax(self, node: Node, x: Signal) -> Signal:
+        keys = node.shape[-1] if node.shape else 1
+        own = max(x.variance - x.local, 0.0) if x.logits is None else x.logits
+        squares = attention.mean_concentration(own, x.allowed or (keys,))
+        return Signal(1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, known=x.known)
+
+    def _product(self, node: Node, data: list[Operand]) -> Signal:
+        """A product of two values: attention weights with values, queries with keys, or independent ones."""
+        a, b = self.of(data[0].ref), self.of(data[1].ref)
+        if a.weights is not None:
+            return attention.attended(b, a.weights)
+        if b.weights is not None:
+            return attention.attended(a, b.weights)
+        width = data[0].ref.shape[-1]
+        out = Signal(width * a.mean * b.mean, width * (a.second * b.second - (a.mean * b.mean) ** 2))
+        return replace(
+            out,
+            local=min(width * a.second * (b.local + b.mean**2), out.variance),
+            logits=attention.logit_variance(a, b, width, 1.0),
+            known=a.known and b.known,
+        )
+
+    def _cat(self, node: Node) -> Signal:
+        parts = [self.of(o.ref).plain() for o in node.operands]
+        axis = node.argument("dim", 1, 0)
+        sizes = [
+            1.0 if node.op == "stack" or not o.ref.shape else float(o.ref.shape[axis if isinstance(axis, int) else 0])
+            for o in node.operands
+        ]
+        return mixed(parts, sizes)
+
+    def _elementwise(self, node: Node, data: list[Operand]) -> Signal | None:
+        """A function of one value, of two of one root, or a sum or product of independent ones."""
+        others = [o for o in node.operands if o not in data]
+        x = self.of(data[0].ref)
+        if len(data) == 2 and node.op in ("mul", "div"):
+            spread = divided_by_spread(self.tape, node)
+            if spread is not None:
+                normalized = self.of(Ref(spread)).plain()
+                return normalized.scaled(1 / math.sqrt(max(normalized.second, 1e-24)))
+        if len(data) == len(others) == 1 and x.logits is not None and node.op == "add":
+            hidden = self._hidden(others[0].ref)
+            if hidden is not None:
+                return replace(x, allowed=hidden)
+        constants = {o.ref.node: self.of(o.ref) for o in others}
+        if len(data) == 1 and all(c.variance <= 1e-12 for c in constants.values()):
+            return one_value(node, data[0].ref, x, self.signals, constants)
+        if len(data) == 1 and len(others) == 1:
+            return with_constant(node, x, self._other(others[0]), first=data[0] is node.operands[0])
+        if len(data) == 2 and not others:
+            return joined(node, data, [self.of(o.ref) for o in data], self.signals)
+        return None
+
+    def _hidden(self, mask: Ref) -> tuple[int, ...] | None:
+        """How many keys each query sees behind an added mask; ``None`` where what is added hides nothing."""
+        value, node = self._value(mask), self.tape[mask.node]
+        if value is not None:
+            return attention.masked(value, mask.shape[-1]) if float(value.min()) < -1e4 else None
+        if node.flow is Flow.FIXED and len(mask.shape) > 1:
+            return attention.causal(mask.shape[-2], mask.shape[-1])
+        return None
+
+    def _other(self, operand: Operand) -> Signal:
+        signal = self.of(operand.ref)
+        return _same(signal) if self.tape[operand.ref.node].flow is Flow.WEIGHTS else signal
+
+    def _value(self, ref: Ref) -> torch.Tensor | None:
+        node = self.tape[ref.node]
+        if node.op == PARAMETER or ref.output or node.value is None or tuple(node.value.shape) != ref.shape:
+            return None
+        return node.value
+
+
+def _same(signal: Signal) -> Signal:
+    """A parameter as what it multiplies sees it: the same for every sample and position."""
+    return Signal(signal.mean, signal.variance, signal.variance, signal.variance, known=signal.known)
+
+
+def _real(node: Node) -> Signal:
+    """The signal of a value that is known; a standard normal one where it is not."""
+    if node.value is None or node.value.is_complex():
+        return Signal(0.0, 1.0).rooted(node.id, None)
+    found = measured(node.value.float())
+    if node.flow is Flow.FIXED:
+        found = replace(found, shared=found.variance)
+    return found.rooted(node.id, None)
