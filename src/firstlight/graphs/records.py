@@ -107,7 +107,7 @@ class Use:
         role, layout: what the parameter is in this call; the layout's shape is that of the whole parameter.
         through: the calls that lie between the parameter and this one (a weight norm, a cast).
         meets: the nonlinearity that the call's output meets next, "" where it meets none.
-        normalized: whether a normalization stands between them.
+        normalized: whether a normalization follows, before the next weight and before the branch joins its stream.
         branch: the residual branch that it closes, if it does.
         head: whether its output leaves the model without another weight.
         neutral: the value at which a scale changes nothing there.

@@ -42,7 +42,7 @@ def surroundings(tape: Tape, readers: Readers, joins: Mapping[int, Join], call: 
             if is_weight_call(tape, reader) or met == "softmax" or reader.op in ATTENTION:
                 continue
             if reader.op in NORMS or is_normalized(tape, reader.id):
-                normalized = normalized or not bent
+                normalized = normalized or not (bent or joined)
             join = joins.get(reader.id)
             if join is not None and place != join.skip and branch is None and not joined:
                 branch = join.place

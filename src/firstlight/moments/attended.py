@@ -15,6 +15,7 @@ import torch
 from .signal import Signal
 
 _DRAWS, _SEED = 256, 0
+_HIDDEN = -30.0  # an added logit below this hides a key: exp(-30) is 1e-13
 
 
 @lru_cache(maxsize=512)
@@ -58,6 +59,6 @@ def masked(mask: torch.Tensor | None, keys: int) -> tuple[int, ...] | None:
     """How many keys each query sees by a mask: true, or a number that is not hugely negative, lets it look."""
     if mask is None or mask.dim() < 2 or mask.shape[-1] != keys:
         return None
-    open_ = mask if mask.dtype == torch.bool else mask > -1e4
+    open_ = mask if mask.dtype == torch.bool else mask > _HIDDEN
     counts = open_.reshape(-1, keys).sum(-1)
     return tuple(int(c) for c in counts[:4096] if c > 0) or None

@@ -213,11 +213,18 @@ class Propagation:
         mask = node.tensor("attn_mask", 3)
         allowed = attention.causal(queries, keys) if node.argument("is_causal", 5, False) else None
         if mask is not None:
-            allowed = attention.masked(self._value(mask), keys) or allowed
-            if self.tape[mask.node].flow is Flow.WEIGHTS:
-                variance += self.of(mask).variance
+            for part in self._summands(mask):
+                allowed = attention.masked(self._value(part), keys) or allowed
+                variance += self.of(part).variance if self.tape[part.node].flow is Flow.WEIGHTS else 0.0
         concentrated = attention.mean_concentration(variance, allowed or (keys,))
         return attention.attended(self.of(value), concentrated)
+
+    def _summands(self, mask: Ref) -> list[Ref]:
+        """What a mask was added up from: learned biases, and what hides keys."""
+        node = self.tape[mask.node]
+        if node.flow is not Flow.WEIGHTS or node.op not in (*VIEWS, "add"):
+            return [mask]
+        return [part for o in node.operands for part in self._summands(o.ref)]
 
     def _softmax(self, node: Node, x: Signal) -> Signal:
         keys = node.shape[-1] if node.shape else 1
@@ -276,7 +283,7 @@ class Propagation:
         """How many keys each query sees behind an added mask; ``None`` where what is added hides nothing."""
         value, node = self._value(mask), self.tape[mask.node]
         if value is not None:
-            return attention.masked(value, mask.shape[-1]) if float(value.min()) < -1e4 else None
+            return attention.masked(value, mask.shape[-1]) if float(value.min()) < -1e3 else None
         if node.flow is Flow.FIXED and len(mask.shape) > 1:
             return attention.causal(mask.shape[-2], mask.shape[-1])
         return None

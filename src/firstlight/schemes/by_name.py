@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 
+from .auto import auto_scheme
 from .families import FAMILIES, Family
 from .parsing import Listed, build
 from .pretrained import pretrained_scheme
@@ -29,7 +30,15 @@ def _of_family(family: Family) -> Listed:
 
 
 _TORCH = Listed("torch", (), inspect.Signature(), torch_scheme, "U(±1/√n), as torch's modules reset", REFERENCE)
-_FROM_SCRATCH = (_TORCH, *(_of_family(family) for family in FAMILIES))
+_AUTO = Listed(
+    "auto",
+    (),
+    inspect.Signature(),
+    auto_scheme,
+    "σ = 1/√(fan_in · E[x²]) for the signal x that arrives",
+    "Bingham & Miikkulainen 2023, AutoInit, arXiv 2109.08958",
+)
+_FROM_SCRATCH = (_TORCH, _AUTO, *(_of_family(family) for family in FAMILIES))
 
 
 def _make_pretrained(label: str, path: str, *, head: str | None = None, fresh: str = "he_normal") -> Scheme:

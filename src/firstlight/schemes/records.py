@@ -19,10 +19,12 @@ class Scheme:
     Args:
         label: its name with its arguments, as ``parse`` reads it: ``normal(std=0.01)``.
         plan: decides for every parameter of a graph; pure.
+        traced: whether it asks for example inputs: with a traced graph it knows more.
     """
 
     label: str
     plan: Callable[[Graph], Plan]
+    traced: bool = False
 
     def __str__(self) -> str:
         return self.label

@@ -93,29 +93,12 @@ def weights_scheme(label: str, choose: Choose, reason: str, reference: str, recu
     """The scheme that gives every weight ``choose``'s initializer and every other role its fixed rule."""
 
     def entry(parameter: Parameter) -> Entry:
-        role = parameter.role
-        if role is Role.RECURRENT_HIDDEN and recurrence.hidden == "orthogonal":
-            why = "each gate's recurrent matrix is orthogonal: its powers keep every norm"
-            return Entry(parameter, Orthogonal(), why, "Saxe et al. 2014, arXiv 1312.6120")
-        if role in WEIGHTS:
+        fixed = fixed_entry(parameter, recurrence)
+        if fixed is not None:
+            return fixed
+        if parameter.role in WEIGHTS:
             return Entry(parameter, choose(parameter), reason, reference)
-        if role is Role.EMBEDDING:
-            return _embedding(parameter)
-        if role is Role.GATE_BIAS:
-            return _gates(parameter, recurrence.forget_bias)
-        if role is Role.NORM_SCALE:
-            why = "a norm starts as the identity" + ("" if parameter.declared.neutral else ": its module adds one")
-            return Entry(parameter, Constant(parameter.declared.neutral), why, _NORM)
-        if role is Role.LAYER_SCALE:
-            return _layer_scale(parameter)
-        if role is Role.MAGNITUDE:
-            why = "a weight norm's magnitude starts as its direction's norm, so that the weight is as drawn"
-            return Entry(
-                parameter, NormOf(parameter.declared.direction), why, "Salimans & Kingma 2016, arXiv 1602.07868"
-            )
-        if role in _FIXED:
-            return Entry(parameter, *_FIXED[role])
-        return Entry(parameter, None, "no rule knows this parameter")
+        return _embedding(parameter) if parameter.role is Role.EMBEDDING else undecided(parameter)
 
     def plan(graph: Graph) -> Plan:
         return Plan(label, tuple(entry(p) for p in (*graph.parameters, *graph.statistics)))
@@ -130,6 +113,31 @@ def _embedding(parameter: Parameter) -> Entry:
         why = "tied to an output layer: logits of unit variance ask for 1/√width"
         return Entry(parameter, Normal(std=1 / math.sqrt(width)), why, "Press & Wolf 2017, arXiv 1608.05859")
     return Entry(parameter, Normal(std=1.0), "a looked-up row has fan_in 1: unit variance", "LeCun et al. 1998")
+
+
+def undecided(parameter: Parameter) -> Entry:
+    """No rule: whoever applies the plan hears of it."""
+    return Entry(parameter, None, "no rule knows this parameter")
+
+
+def fixed_entry(parameter: Parameter, recurrence: Recurrence) -> Entry | None:
+    """What every scheme gives a role that is no weight: biases zero, norms the identity; ``None`` for a weight."""
+    role = parameter.role
+    if role is Role.RECURRENT_HIDDEN and recurrence.hidden == "orthogonal":
+        why = "each gate's recurrent matrix is orthogonal: its powers keep every norm"
+        return Entry(parameter, Orthogonal(), why, "Saxe et al. 2014, arXiv 1312.6120")
+    if role is Role.GATE_BIAS:
+        return _gates(parameter, recurrence.forget_bias)
+    if role is Role.NORM_SCALE:
+        why = "a norm starts as the identity" + ("" if parameter.declared.neutral else ": its module adds one")
+        return Entry(parameter, Constant(parameter.declared.neutral), why, _NORM)
+    if role is Role.LAYER_SCALE:
+        return _layer_scale(parameter)
+    if role is Role.MAGNITUDE:
+        why = "a weight norm's magnitude starts as its direction's norm: the weight is the direction as drawn"
+        reference = "Salimans & Kingma 2016, arXiv 1602.07868"
+        return Entry(parameter, NormOf(parameter.declared.direction), why, reference)
+    return Entry(parameter, *_FIXED[role]) if role in _FIXED else None
 
 
 def _layer_scale(parameter: Parameter) -> Entry:

@@ -23,12 +23,12 @@ from ..errors import UnknownNameError
 from ..fields import FORMAT
 from ..initializers import Initializer
 from ..plans import Rules
-from ..writers import init_
 from .data import load_task
 from .design import PRETRAINED, Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
 from .models import Model, ModelSource, checked_example
 from .records import Setting
 from .tasks import Task
+from .training import initialize
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def settle(
     if loaded.source is not None and any(a.scheme == PRETRAINED for a in arms):
         checked_example(built.for_task(loaded.source), loaded.source)
     for arm in arms:
-        init_(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, rules=rules, digests=False)
+        initialize(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, 0, loaded, rules)
     labels = [a.label for a in arms]
     if baseline is None:
         baseline = "torch" if "torch" in labels else labels[0]

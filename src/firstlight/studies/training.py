@@ -24,7 +24,7 @@ from ..fields import key, words
 from ..initializers import Initializer
 from ..plans import Rules
 from ..probes import Signal, measure_signal
-from ..schemes import Scheme, parse
+from ..schemes import Scheme, as_scheme, parse
 from ..schemes.pretrained import pretrained_scheme
 from ..writers import init_
 from .design import Recipe
@@ -34,6 +34,7 @@ from .tasks import Split, Task
 # A loss this many times above guessing's has left every useful region; what follows is only numbers.
 DIVERGED = 1000.0
 _EVALUATE_AT_ONCE = 1024
+_EXAMPLES = 64  # that a scheme sees which asks for inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def run_trial(
         torch.manual_seed(work.trial.seed)
         try:
             model = build()
-            init_(model, _scheme(work), work.trial.seed, rules=rules, digests=False)
+            initialize(model, _scheme(work), work.trial.seed, task, rules)
             _train(model, task, recipe, work.trial, progress)
             test = evaluate(model, task, task.test)
         except Exception as fault:
@@ -82,6 +83,15 @@ def run_trial(
             if work.save is not None:
                 _save(model, work.save)
     return _result(work.trial, task, recipe, progress, test, error, time.perf_counter() - started)
+
+
+def initialize(
+    model: nn.Module, scheme: str | Scheme | Initializer, seed: int, task: Task, rules: Rules | None
+) -> None:
+    """The model's initial weights; a scheme that asks for example inputs gets the first training examples."""
+    chosen = as_scheme(scheme)
+    inputs = task.batch(task.train, torch.arange(min(_EXAMPLES, len(task.train))))[0] if chosen.traced else None
+    init_(model, chosen, seed, inputs=inputs, rules=rules, digests=False)
 
 
 def _scheme(work: Work) -> str | Scheme | Initializer:

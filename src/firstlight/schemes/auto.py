@@ -1,0 +1,218 @@
+"""The ``auto`` scheme: each weight from the signal that arrives at it, so that every weight's output has E[y²] = 1.
+
+The walk goes along the graph's tape in execution order: ``moments`` predicts what arrives at a weight, the weight is
+chosen, and the prediction goes on behind it. Tables, norms and scales have rules of their own (``auto_rules``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from ..graphs.records import Graph, Parameter, Role, Use
+from ..graphs.tape import PARAMETER, Flow, Node, Tape
+from ..initializers.base import Initializer
+from ..initializers.draws import Built, Fill, Sampled, Segments
+from ..initializers.elementwise import Normal, Uniform
+from ..initializers.variance_scaling import VarianceScaling
+from ..moments import Propagation, Signal, measured
+from ..moments.attended import attended, logit_variance, mean_concentration
+from ..moments.maps import mapped
+from ..plans.records import Entry, NormOf, Plan
+from .auto_rules import rule_entry, sine_factor, table_entries
+from .records import Scheme
+from .weights import WEIGHTS, Recurrence, fixed_entry, undecided
+
+REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
+_LECUN = "LeCun et al. 1998"
+_SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
+_TIED = "Press & Wolf 2017, arXiv 1608.05859"
+_RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
+
+
+def auto_scheme(label: str = "auto") -> Scheme:
+    """Every weight so that the signal keeps a unit second moment forward.
+
+    A weight whose input x arrives with E[x²] gets σ² = t / (n E[x²]), n the inputs it really sums (padding, strides
+    and overlaps counted) and t = 1; t = 1/N where it closes one of N residual branches, so that the stream stays below
+    2. E[x²] is E[φ(z)²] after an activation φ, whatever it is, with what the samples and positions share kept track
+    of; He's factor 2 is the case φ = ReLU.
+
+    Forward comes first: the gradient's second moment changes by fan_out σ² E[φ'(z)²] a layer, which is about one
+    where widths are equal, and over a network by about the ratio of its widths.
+
+    Without a traced forward what follows a weight is not known: hidden weights are taken for a ReLU network's.
+    """
+
+    def plan(graph: Graph) -> Plan:
+        entries = _by_structure(graph) if graph.tape is None else _Walk(graph, graph.tape).entries()
+        return Plan(label, entries)
+
+    return Scheme(label, plan, traced=True)
+
+
+class _Walk:
+    """Decisions as the signal comes along."""
+
+    def __init__(self, graph: Graph, tape: Tape) -> None:
+        self.graph, self.tape = graph, tape
+        self.decided: dict[str, Entry] = table_entries(graph, tape)
+        for parameter in (*graph.parameters, *graph.statistics):
+            entry = None if parameter.name in self.decided else rule_entry(parameter)
+            entry = entry or (None if parameter.name in self.decided else fixed_entry(parameter, Recurrence()))
+            if entry is not None:
+                self.decided[parameter.name] = entry
+        self.waiting: dict[int, list[tuple[Parameter, Use]]] = defaultdict(list)
+        for parameter in graph.parameters:
+            if parameter.name not in self.decided and parameter.role in WEIGHTS:
+                use = next((u for u in parameter.uses if u.role in WEIGHTS), None)
+                if use is not None:
+                    self.waiting[use.node].append((parameter, use))
+        self.signals = Propagation(tape, {n: self._signal(e) for n, e in self.decided.items()})
+        self.readers = tape.readers()
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every parameter's entry, in the graph's order."""
+        for node in self.tape:
+            for parameter, use in self.waiting.get(node.id, ()):
+                entry = self._decide(parameter, use, node)
+                self.decided[parameter.name] = entry
+                self.signals.weights[parameter.name] = self._signal(entry)
+            self.signals.step(node)
+        everything = (*self.graph.parameters, *self.graph.statistics)
+        return tuple(self.decided.get(p.name) or _untraced(p) for p in everything)
+
+    def _signal(self, entry: Entry) -> Signal:
+        """The statistics of a parameter by its decision; as the model holds it, where it is kept."""
+        decision = entry.decision
+        if isinstance(decision, NormOf):
+            decision = None
+        if isinstance(decision, Initializer):
+            match decision.draw(entry.parameter.layout):
+                case Fill(value):
+                    return Signal(value)
+                case Segments(values):
+                    mean = sum(values) / len(values)
+                    return Signal(mean, sum((v - mean) ** 2 for v in values) / len(values))
+                case Sampled(mean=mean, std=std):
+                    return Signal(mean, std**2)
+                case Built(mean=mean, std=std) if mean is not None and std is not None:
+                    return Signal(mean, std**2)
+                case _:
+                    return Signal(0.0, 1 / max(entry.parameter.layout.fan_in, 1))
+        held = next((n.value for n in self.tape if n.op == PARAMETER and n.name == entry.parameter.name), None)
+        return Signal(0.0, 1.0) if held is None else measured(held.float()).plain()
+
+    def _decide(self, parameter: Parameter, use: Use, node: Node) -> Entry:
+        """The standard deviation by which this call's output has the second moment it should."""
+        if node.op == "multi_head_attention_forward":
+            return self._in_attention(parameter, use, node)
+        if use.role in _RECURRENT:
+            return self._recurrent(parameter, node)
+        response, at_twice = (self._response(parameter, node, std) for std in (1.0, 2.0))
+        if node.flow is not Flow.DATA or not response > 0:
+            why = f"no data passes it by itself: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
+            return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
+        if at_twice < 2 * response:
+            why = f"its own scale is divided out; fan_in {parameter.layout.fan_in:g}, σ = 1/√fan_in"
+            return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
+        return self._for(parameter, use, node, response)
+
+    def _for(self, parameter: Parameter, use: Use, node: Node, response: float) -> Entry:
+        fan_in = parameter.layout.fan_in
+        arriving = response / fan_in if fan_in else response
+        factor = sine_factor(self.tape, self.readers, node)
+        if factor is not None and self._reads_inputs(node):
+            why = f"the first layer of a sine network: U(±1/fan_in), so that sin({factor:g} x) spans its periods"
+            return Entry(parameter, Uniform(-1 / fan_in, 1 / fan_in), why, _SIREN)
+        target, because, reference = _target(use, factor)
+        std = math.sqrt(target / response)
+        sure = "" if self._is_sure(node) else " (an operation before it was sampled, not computed)"
+        why = f"its input arrives with E[x²] = {arriving:.3g}, fan_in {fan_in:g}: {because}{sure}"
+        return Entry(parameter, _normal(std), why, reference)
+
+    def _response(self, parameter: Parameter, node: Node, std: float) -> float:
+        """E[y²] of the call's output for weights of this standard deviation."""
+        self.signals.weights[parameter.name] = Signal(0.0, std**2)
+        return self.signals.step(node).second if node.flow is Flow.DATA else 0.0
+
+    def _is_sure(self, node: Node) -> bool:
+        return all(self.signals.signals[i].known for i in node.inputs if self.tape[i].flow is Flow.DATA)
+
+    def _reads_inputs(self, node: Node) -> bool:
+        """Whether the call reads the model's inputs, unchanged but for views."""
+        data = [i for i in node.inputs if self.tape[i].flow is Flow.DATA]
+        return bool(data) and all(self.tape[i].op == "input" for i in data)
+
+    def _in_attention(self, parameter: Parameter, use: Use, node: Node) -> Entry:
+        """In a fused attention call: unit queries, keys and values, then a unit output."""
+        ref = node.operands[0].ref
+        x, fan_in = self.signals.of(ref).plain(), parameter.layout.fan_in
+        if use.role is not Role.OUT:
+            std = 1 / math.sqrt(fan_in * x.second)
+            why = f"its input arrives with E[x²] = {x.second:.3g}, fan_in {fan_in:g}: q, k and v of E[y²] = 1"
+            return Entry(parameter, _normal(std), why, REFERENCE)
+        value = mapped(x, fan_in, Signal(0.0, 1 / (fan_in * x.second)))
+        heads = node.argument("num_heads", 4, 1)
+        width = int(fan_in) // (heads if isinstance(heads, int) else 1)
+        logits = logit_variance(value, value, width, 1 / math.sqrt(width))
+        y = attended(value, mean_concentration(logits, (ref.shape[0],)))
+        return self._for(parameter, use, node, fan_in * y.second)
+
+    def _recurrent(self, parameter: Parameter, node: Node) -> Entry:
+        x, fan_in = self.signals.of(node.operands[0].ref), parameter.layout.fan_in
+        arriving = x.second if parameter.role is Role.RECURRENT_INPUT and x.second > 0 else 1.0
+        why = f"what it reads has E[x²] = {arriving:.3g}, fan_in {fan_in:g}: a gate's argument of E[y²] = 1"
+        return Entry(parameter, _normal(1 / math.sqrt(fan_in * arriving)), why, _LECUN)
+
+
+def _target(use: Use, factor: float | None) -> tuple[float, str, str]:
+    """The second moment that a weight's output should have, why, and whose idea it is."""
+    if factor is not None:
+        return (
+            factor**-2,
+            f"the argument of sin({factor:g} y) has unit second moment",
+            "Sitzmann et al. 2020, arXiv 2006.09661",
+        )
+    branch = use.branch
+    if branch is not None and branch.total > 1 and not use.normalized:
+        why = f"it closes branch {branch.index} of {branch.total} of its stream: E[y²] = 1/{branch.total}"
+        return 1 / branch.total, why, "Zhang et al. 2019, Fixup, arXiv 1901.09321"
+    if use.head:
+        return 1.0, "outputs of E[y²] = 1", _LECUN
+    met = f" before {use.meets}" if use.meets else ""
+    return 1.0, f"E[y²] = 1{met}", REFERENCE
+
+
+def _normal(std: float) -> Normal:
+    return Normal(std=std)
+
+
+def _untraced(parameter: Parameter) -> Entry:
+    """A parameter that the forward never used: by its module alone."""
+    return _structural(parameter, "not used in this forward")
+
+
+def _by_structure(graph: Graph) -> tuple[Entry, ...]:
+    unknown = "what follows is not known without example inputs"
+    return tuple(_structural(p, unknown) for p in (*graph.parameters, *graph.statistics))
+
+
+def _structural(parameter: Parameter, unknown: str) -> Entry:
+    role = parameter.role
+    fixed = fixed_entry(parameter, Recurrence())
+    if fixed is not None:
+        return fixed
+    if role is Role.EMBEDDING:
+        width = parameter.layout.shape[1]
+        tied = any(r in WEIGHTS for r in parameter.tied_roles)
+        why = "tied to an output layer: logits of unit variance ask for 1/√width" if tied else "unit variance a row"
+        return Entry(
+            parameter, _normal(1 / math.sqrt(width) if tied else 1.0), why, "Press & Wolf 2017, arXiv 1608.05859"
+        )
+    if role not in WEIGHTS:
+        return undecided(parameter)
+    rectified = role in (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.DECLARED)
+    why = f"{unknown}: taken for a ReLU, gain √2" if rectified else f"{unknown}: gain 1"
+    reference = "He et al. 2015, arXiv 1502.01852" if rectified else _LECUN
+    return Entry(parameter, VarianceScaling(2.0 if rectified else 1.0, "fan_in", "normal"), why, reference)
