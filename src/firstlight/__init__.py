@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .errors import UncoveredParameterError as UncoveredParameterError
     from .errors import UnknownNameError as UnknownNameError
     from .errors import UnsupportedParameterError as UnsupportedParameterError
+    from .errors import VerificationError as VerificationError
     from .graphs import Axes as Axes
     from .initializers import Constant as Constant
     from .initializers import DeltaOrthogonal as DeltaOrthogonal
@@ -54,22 +55,28 @@ if TYPE_CHECKING:
     from .initializers import gain as gain
     from .initializers import sample as sample
     from .plans import Keep as Keep
+    from .plans import Plan as Plan
+    from .plans import Selector as Selector
     from .schemes import catalogue as catalogue
+    from .schemes import plan as plan
     from .studies import Study as Study
     from .studies import Task as Task
     from .studies import compare as compare
     from .studies import load_task as load_task
     from .studies import task_from_arrays as task_from_arrays
     from .writers import Receipt as Receipt
+    from .writers import Verification as Verification
+    from .writers import apply_ as apply_
     from .writers import init_ as init_
+    from .writers import verify as verify
 
 __version__ = "0.1.0"
 
 _CONTENTS: dict[str, tuple[str, ...]] = {
     # weights
-    "writers": ("init_", "Receipt"),
-    "schemes": ("catalogue",),
-    "plans": ("Keep",),
+    "writers": ("init_", "apply_", "verify", "Receipt", "Verification"),
+    "schemes": ("plan", "catalogue"),
+    "plans": ("Plan", "Keep", "Selector"),
     "graphs": ("Axes",),
     "initializers": (
         "Initializer",
@@ -110,6 +117,7 @@ _CONTENTS: dict[str, tuple[str, ...]] = {
         "ParameterError",
         "UncoveredParameterError",
         "UnsupportedParameterError",
+        "VerificationError",
         "ModelError",
         "DataError",
         "TransferError",

@@ -7,7 +7,8 @@ Each class also inherits the built-in a caller would expect, so ``except ValueEr
     │   └── UnknownNameError                a scheme, network, data set or option nobody knows
     ├── ParameterError                      a parameter that cannot be initialized as asked
     │   ├── UncoveredParameterError         no rule says what the parameter is
-    │   └── UnsupportedParameterError       complex, quantised, integer, or not yet materialised
+    │   ├── UnsupportedParameterError       complex, quantised, integer, or not yet materialised
+    │   └── VerificationError               a model does not hold what was written
     ├── ModelError                          the model cannot be built, or its output does not fit the task
     ├── DataError (ValueError)              the data cannot be read, or cannot be learned from
     ├── TransferError                       weights from elsewhere cannot be read or do not match
@@ -55,6 +56,10 @@ class UncoveredParameterError(ParameterError):
 
 class UnsupportedParameterError(ParameterError):
     """A parameter's kind (complex, quantised, integer, lazy) takes no initial weights."""
+
+
+class VerificationError(ParameterError):
+    """A model does not hold what its receipt says was written; the message lists every difference."""
 
 
 class ModelError(FirstlightError):

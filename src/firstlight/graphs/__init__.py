@@ -4,7 +4,7 @@ from .axes import Axes
 from .records import Branch, Declared, Graph, Parameter, Role, Status, Use
 from .structure import Slot, slots, structure
 from .tape import Node, Operand, Ref, Tape
-from .trace import Inputs, trace
+from .tracing import Inputs, trace
 
 __all__ = [
     "Axes",

@@ -1,7 +1,7 @@
 """The signal's statistics along a tape: what arrives where, before anything is trained."""
 
 from .propagate import Propagation
-from .replay import replay
+from .replaying import replay
 from .signal import Signal, measured
 
 __all__ = ["Propagation", "Signal", "measured", "replay"]

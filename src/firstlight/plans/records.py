@@ -1,12 +1,11 @@
-"""The plan: for each parameter one decision and its reason. Data only; the writers carry it out.
+"""What can be decided about a parameter, and a plan's entry: one parameter, one decision, its reason.
 
-A scheme makes a plan from a graph; ``rules`` and ``keep`` change it; ``writers.apply_`` reads it.
+Schemes make entries from a graph, a ``Plan`` holds them, the writers carry them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 from ..graphs.records import Parameter
@@ -53,20 +52,3 @@ class Entry:
     decision: Decision | None
     reason: str
     reference: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Every parameter and tracked statistic of a model exactly once, each with what to do to it."""
-
-    scheme: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def uncovered(self) -> tuple[Parameter, ...]:
-        """The parameters nobody decided about."""
-        return tuple(e.parameter for e in self.entries if e.decision is None)
-
-    def map(self, change: Callable[[Entry], Entry]) -> Plan:
-        """The plan with ``change`` made to each entry."""
-        return replace(self, entries=tuple(change(e) for e in self.entries))

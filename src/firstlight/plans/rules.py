@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from ..errors import ArgumentError, UncoveredParameterError
 from ..graphs.axes import Axes, matches
-from ..graphs.records import Graph, Parameter
+from ..graphs.records import Graph, Parameter, Status
 from ..initializers.base import Initializer
-from .records import Entry, Keep, Plan
+from .plan import Plan
+from .records import Entry, Keep
 
 Rules = Mapping[str, Initializer | Keep | Axes]
 
@@ -83,11 +84,13 @@ def check_covered(plan: Plan) -> None:
         f"the scheme {plan.scheme!r} does not know {count}:\n"
         + "\n".join(lines)
         + f"\nSay what they are, for example:\n  rules={{{shown}{more}}}\n"
-        "fl.Axes(out, in_) lets the scheme treat a weight as its own; fl.Keep() leaves a parameter as it is."
+        + (_INPUTS if all(p.status is Status.STRUCTURE for p in missing) else "")
+        + "fl.Axes(out, in_) lets the scheme treat a weight as its own; fl.Keep() leaves a parameter as it is."
         + (_PARAMETRIZED if any(map(_is_parametrized, missing)) else "")
     )
 
 
+_INPUTS = "Or give inputs=, as the model is called: one forward on fake tensors tells what most parameters do.\n"
 _PARAMETRIZED = (
     "\nA parametrization (weight_norm, spectral_norm …) makes a weight of some of these: initialize the model "
     "before it is parametrized, and keep them afterwards."

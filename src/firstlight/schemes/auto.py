@@ -18,7 +18,8 @@ from ..initializers.variance_scaling import VarianceScaling
 from ..moments import Propagation, Signal, measured
 from ..moments.attended import attended, logit_variance, mean_concentration
 from ..moments.maps import mapped
-from ..plans.records import Entry, NormOf, Plan
+from ..plans import Plan
+from ..plans.records import Entry, NormOf
 from .auto_rules import rule_entry, sine_factor, table_entries
 from .records import Scheme
 from .weights import WEIGHTS, Recurrence, fixed_entry, undecided

@@ -10,7 +10,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ..graphs.records import Graph, Parameter, Role
-from ..plans.records import Entry, Plan
+from ..plans import Plan
+from ..plans.records import Entry
 from ..transfers import Loaded, WeightsFile, head_of, match, open_weights
 from .records import Scheme
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..graphs.records import Graph
-from ..plans.records import Plan
+from ..plans import Plan
 
 
 @dataclass(frozen=True, slots=True)

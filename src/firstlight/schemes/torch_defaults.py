@@ -12,7 +12,8 @@ from ..graphs.records import Graph, Parameter, Role
 from ..initializers.base import Initializer
 from ..initializers.constant import Constant, Ones, Zeros
 from ..initializers.elementwise import Normal, Uniform
-from ..plans.records import Decision, Entry, OwnReset, Plan
+from ..plans import Plan
+from ..plans.records import Decision, Entry, OwnReset
 from .records import Scheme
 
 REFERENCE = "torch.nn source; pytorch#18182 on why it is so and cannot change"

@@ -16,7 +16,8 @@ from ..initializers.base import Initializer
 from ..initializers.constant import Constant, Ones, PerBlock, Zeros
 from ..initializers.elementwise import Normal
 from ..initializers.orthogonal import Orthogonal
-from ..plans.records import Decision, Entry, Keep, NormOf, Plan
+from ..plans import Plan
+from ..plans.records import Decision, Entry, Keep, NormOf
 from .records import Scheme
 
 WEIGHTS = frozenset(

@@ -3,5 +3,6 @@
 from .apply import apply_
 from .init import init_
 from .receipt import Receipt, Written, digest
+from .verification import Check, Verification, verify
 
-__all__ = ["Receipt", "Written", "apply_", "digest", "init_"]
+__all__ = ["Check", "Receipt", "Verification", "Written", "apply_", "digest", "init_", "verify"]
