@@ -168,6 +168,32 @@ def compare(
 
 
 @app.command()
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:factory or package.module:factory: called with nothing, it gives a model or (model, inputs)."
+        ),
+    ],
+    scheme: Annotated[str, typer.Option(help="The initialization; firstlight schemes lists them.")] = "auto",
+    shape: Annotated[
+        str | None, typer.Option(help="Example inputs of this shape, random: 8,3,32,32. One forward then tells more.")
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Example inputs from file.py:function: a tensor, a tuple or a dict.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="A rule for single parameters: 'Norm.gamma=fl.Ones()'; may be given again.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the plan as JSON, which fl.Plan.from_json reads.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the plan as one HTML page.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Show how a model would be initialized: each parameter, what it is, what it gets, and why. Writes no weights."""
+    _run("plan", debug, model, scheme, shape, inputs, rule or [], json, html)
+
+
+@app.command()
 def schemes(debug: Debug = False) -> None:
     """List the initializations: how each is written, its formula and its source."""
     _run("schemes", debug)

@@ -47,12 +47,15 @@ class Paths:
         """The deepest module that is running."""
         return self._stack[-1][1] if self._stack else self._top
 
-    def deepest(self) -> tuple[str, str, str]:
-        """The deepest module's path and class, and what it was given, in words."""
-        given = tensors_in(self._stack[-1][2]) if self._stack else []
-        kind = self.here.types[0] if self.here.types else ""
-        shown = ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in given)
-        return self.here.path, kind, shown or "no tensors"
+    def deepest(self) -> tuple[str, str, str, str]:
+        """The deepest module's path and class, what it was given, and its own parameters, in words."""
+        if not self._stack:
+            return "", self._top.types[0] if self._top.types else "", "no tensors", ""
+        module, place, given = self._stack[-1]
+        held = next((m._parameters for m in self._twin.modules() if id(m) == module), {})
+        own = "".join(f", {n} {tuple(p.shape)}" for n, p in held.items() if p is not None)
+        shown = ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors_in(given))
+        return place.path, place.types[0] if place.types else "", shown or "no tensors", own
 
     @contextmanager
     def followed(self) -> Iterator[None]:

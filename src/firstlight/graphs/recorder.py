@@ -6,12 +6,14 @@ in other ways (scripted functions, custom operators) and what is written in plac
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.random import fork_rng
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ModelError
@@ -50,7 +52,7 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     _put_sources(writer, fakes, model, (args, kwargs))
     given: Arguments = fakes.arguments((args, kwargs))
     with ExitStack() as stack:
-        for context in (writer.paths.followed(), _plain_attention(), torch.no_grad(), torch.random.fork_rng([])):
+        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), fork_rng([])):
             stack.enter_context(context)
         stack.enter_context(fakes.mode)
         stack.enter_context(_Dispatch(writer))
@@ -100,6 +102,18 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's log of what fake tensors refuse: it is handled here, or becomes the error."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 class _Functions(TorchFunctionMode):
     """One call of a torch function, method or operator is one node."""
 
@@ -142,9 +156,9 @@ class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _message(paths: Paths, model: nn.Module, error: Exception) -> str:
-    where, kind, given = paths.deepest()
-    name = f"the module {where!r} ({kind})" if where else kind or type(model).__name__
+    where, kind, given, held = paths.deepest()
+    name = f"the module {where!r} ({kind}{held})" if where else f"{kind or type(model).__name__}{held}"
     return (
-        f"the forward raised in {name}, which was given {given}: {type(error).__name__}: {error}. "
-        "The inputs should be what the model is called with; nothing was written."
+        f"the forward raised in {name}, which was given {given}: {type(error).__name__}: {str(error).rstrip('. ')}. "
+        "Give inputs as the model is called; nothing was written."
     )

@@ -157,7 +157,7 @@ def _meets(p: Parameter) -> str:
         return ""
     use = p.uses[0]
     joined = f"+ {use.branch.total} branches" if use.branch is not None and use.branch.total > 1 else ""
-    return " ".join(filter(None, ["norm" if use.normalized else "", use.meets, joined]))
+    return ", ".join(filter(None, ["norm" if use.normalized else "", use.meets, joined]))
 
 
 def _range(stds: Sequence[float]) -> str:
