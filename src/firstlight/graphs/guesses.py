@@ -11,7 +11,11 @@ import torch
 
 from .ops import words
 
-_QUESTIONS = words("bool is_nonzero item int index float tolist equal allclose len")
+QUESTIONS = words("bool is_nonzero item int index float tolist equal allclose len")
+
+
+# Calls whose fake kernels refuse what the real ones take.
+REFUSED = words("_grouped_mm grouped_mm")
 
 
 class NoGuessError(Exception):
@@ -35,7 +39,7 @@ def guess(name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> obj
     asked = args[0] if args else None
     if not isinstance(asked, torch.Tensor):
         raise NoGuessError
-    if name in _QUESTIONS:
+    if name in QUESTIONS:
         return _answer(name, asked)
     if name in ("nonzero", "argwhere") or (name == "where" and len(args) == 1):
         places = torch.zeros(asked.numel(), asked.dim(), dtype=torch.int64)
@@ -79,7 +83,7 @@ def by_shape(function: Callable[..., object], name: str, args: tuple[object, ...
         NoGuessError: neither works.
     """
     first, second = (*args, None, None)[:2]
-    if name in ("_grouped_mm", "grouped_mm") and isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+    if name in REFUSED and isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         return first.new_empty((*first.shape[:-1], second.shape[-1]))
     try:
         narrow = [a.bfloat16() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args]

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .fakes import Fakes
-from .guesses import NoGuessError, by_shape, guess, is_data_dependent, with_numbers
+from .guesses import QUESTIONS, REFUSED, NoGuessError, by_shape, guess, is_data_dependent, with_numbers
 from .known import LARGEST, UNKNOWN, Known, tensors_in
 from .ops import words
 from .paths import Paths
@@ -151,6 +151,8 @@ class Writer:
     ) -> tuple[object, str]:
         """What the call gives, and what had to be guessed for it."""
         try:
+            if name in REFUSED:
+                return by_shape(func, name, args, kwargs), ""
             return func(*args, **kwargs), ""
         except Exception as error:
             known = self._known.run(func, name, *read)
@@ -170,6 +172,8 @@ class Writer:
         error: Exception,
     ) -> tuple[object, str]:
         """Past a call that fake tensors cannot answer, with a note of what was guessed."""
+        if is_data_dependent(error) and name in QUESTIONS:
+            return guess(name, args, kwargs), self._noted(f"{name}: guessed at a value that depends on data")
         asked: list[str] = []
 
         def number(tensor: torch.Tensor) -> int:

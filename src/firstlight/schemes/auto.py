@@ -14,6 +14,7 @@ from ..graphs.tape import PARAMETER, Flow, Node, Tape
 from ..initializers.base import Initializer
 from ..initializers.draws import Built, Fill, Sampled, Segments
 from ..initializers.elementwise import Normal, Uniform
+from ..initializers.orthogonal import Orthogonal
 from ..initializers.variance_scaling import VarianceScaling
 from ..moments import Propagation, Signal, measured
 from ..moments.attended import attended, logit_variance, mean_concentration
@@ -28,6 +29,7 @@ REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
 _LECUN = "LeCun et al. 1998"
 _SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
 _TIED = "Press & Wolf 2017, arXiv 1608.05859"
+_FACTORIZED = 2**22  # elements up to which a matrix is drawn orthogonal
 _RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
 
 
@@ -37,7 +39,7 @@ def auto_scheme(label: str = "auto") -> Scheme:
     A weight whose input x arrives with E[x²] gets σ² = t / (n E[x²]), n the inputs it really sums (padding, strides
     and overlaps counted) and t = 1; t = 1/N where it closes one of N residual branches, so that the stream stays below
     2. E[x²] is E[φ(z)²] after an activation φ, whatever it is, with what the samples and positions share kept track
-    of; He's factor 2 is the case φ = ReLU.
+    of; He's factor 2 is the case φ = ReLU. Matrices are drawn orthogonal, but for very large ones.
 
     Forward comes first: the gradient's second moment changes by fan_out σ² E[φ'(z)²] a layer, which is about one
     where widths are equal, and over a network by about the ratio of its widths.
@@ -130,7 +132,7 @@ class _Walk:
         std = math.sqrt(target / response)
         sure = "" if self._is_sure(node) else " (an operation before it was sampled, not computed)"
         why = f"its input arrives with E[x²] = {arriving:.3g}, fan_in {fan_in:g}: {because}{sure}"
-        return Entry(parameter, _normal(std), why, reference)
+        return Entry(parameter, _drawn(parameter, std), why, reference)
 
     def _response(self, parameter: Parameter, node: Node, std: float) -> float:
         """E[y²] of the call's output for weights of this standard deviation."""
@@ -152,7 +154,7 @@ class _Walk:
         if use.role is not Role.OUT:
             std = 1 / math.sqrt(fan_in * x.second)
             why = f"its input arrives with E[x²] = {x.second:.3g}, fan_in {fan_in:g}: q, k and v of E[y²] = 1"
-            return Entry(parameter, _normal(std), why, REFERENCE)
+            return Entry(parameter, _drawn(parameter, std), why, REFERENCE)
         value = mapped(x, fan_in, Signal(0.0, 1 / (fan_in * x.second)))
         heads = node.argument("num_heads", 4, 1)
         width = int(fan_in) // (heads if isinstance(heads, int) else 1)
@@ -183,6 +185,20 @@ def _target(use: Use, factor: float | None) -> tuple[float, str, str]:
         return 1.0, "outputs of E[y²] = 1", _LECUN
     met = f" before {use.meets}" if use.meets else ""
     return 1.0, f"E[y²] = 1{met}", REFERENCE
+
+
+def _drawn(parameter: Parameter, std: float) -> Initializer:
+    """Orthogonal with entries of this standard deviation where a map's axes are known and it is not very large.
+
+    A Gaussian matrix of width n changes a vector's norm by about 1/√n of itself, and over L layers these add up to
+    √(L/n); an orthogonal one does not (Saxe et al. 2014). In a wide layer the difference is not worth the
+    factorization.
+    """
+    if parameter.layout.out_axis is None or parameter.layout.numel > _FACTORIZED:
+        return _normal(std)
+    unit = Orthogonal().draw(parameter.layout)
+    spread = unit.std if isinstance(unit, Built) else None
+    return Orthogonal(std / spread) if spread else _normal(std)
 
 
 def _normal(std: float) -> Normal:
