@@ -16,48 +16,61 @@ _BETWEEN = VIEWS | SUMS | NORMS | JOINS | {"mul", "div", "neg", "rsqrt", "mean",
 
 
 def attention_roles(tape: Tape, readers: Readers) -> Mapping[int, tuple[Role, int]]:
-    """For each weight call that serves an attention: the role of its weight, and how many of q, k, v it makes.
+    """For each weight call that serves an attention: its weight's role, and how many equal ones of q, k, v it makes.
 
     An attention is ``scaled_dot_product_attention``, or a softmax of a product of two values that is itself multiplied
     with a third.
     """
     tags: dict[int, set[str]] = defaultdict(set)
+    widths: dict[int, int] = {}
     for node in tape:
         if node.flow is not Flow.DATA:
             continue
         if node.op in ATTENTION:
-            _tag_call(tape, node, tags)
+            _tag_call(tape, node, tags, widths)
             _tag_output(tape, readers, node, tags)
         elif node.op == "softmax":
-            _tag_written_out(tape, readers, node, tags)
-    return {call: _role(tagged) for call, tagged in tags.items()}
+            _tag_written_out(tape, readers, node, tags, widths)
+    return {call: _role(tape[call], tagged, widths.get(call, 0)) for call, tagged in tags.items()}
 
 
-def _role(tagged: set[str]) -> tuple[Role, int]:
+def _role(call: Node, tagged: set[str], width: int) -> tuple[Role, int]:
     made = tagged - {"o"} or tagged
     if len(made) == 1:
         return _PARTS[next(iter(made))], 1
-    return Role.ATTENTION, len(made)
+    # Where keys and values have fewer heads than queries, the parts are not equal.
+    equal = not width or call.shape[-1] == width * len(made)
+    return Role.ATTENTION, len(made) if equal else 1
 
 
-def _tag_call(tape: Tape, node: Node, tags: dict[int, set[str]]) -> None:
+def _tag_call(tape: Tape, node: Node, tags: dict[int, set[str]], widths: dict[int, int]) -> None:
     for operand in node.operands:
         if operand.slot in _SLOTS:
+            letter = _SLOTS[operand.slot]
             for call in _weights_behind(tape, operand.ref.node):
-                tags[call].add(_SLOTS[operand.slot])
+                tags[call].add(letter)
+                if letter == "q":
+                    widths[call] = _width(operand.ref.shape)
 
 
-def _tag_written_out(tape: Tape, readers: Readers, softmax: Node, tags: dict[int, set[str]]) -> None:
-    logits = _product_behind(tape, softmax)
-    if logits is None:
-        return
+def _width(query: tuple[int, ...]) -> int:
+    """Heads times their width, of queries (batch, heads, positions, width); 0 where heads are within the batch."""
+    return query[1] * query[3] if len(query) == 4 else 0
+
+
+def _tag_written_out(
+    tape: Tape, readers: Readers, softmax: Node, tags: dict[int, set[str]], widths: dict[int, int]
+) -> None:
     products = _products_after(tape, readers, softmax)
     if not products:
         return
-    sides = [o for o in logits.operands if tape[o.ref.node].flow is Flow.DATA]
-    for letter, operand in zip("qk", sides, strict=False):
-        for call in _weights_behind(tape, operand.ref.node):
-            tags[call].add(letter)
+    for logits in _products_behind(tape, softmax):
+        sides = [o for o in logits.operands if tape[o.ref.node].flow is Flow.DATA]
+        for letter, operand in zip("qk", sides, strict=False):
+            for call in _weights_behind(tape, operand.ref.node):
+                tags[call].add(letter)
+                if letter == "q":
+                    widths[call] = _width(operand.ref.shape)
     for product, weights_side in products:
         for operand in product.operands:
             if operand.ref.node != weights_side:
@@ -66,13 +79,13 @@ def _tag_written_out(tape: Tape, readers: Readers, softmax: Node, tags: dict[int
         _tag_output(tape, readers, product, tags)
 
 
-def _product_behind(tape: Tape, softmax: Node) -> Node | None:
-    """The product of two values that the softmax's argument is."""
+def _products_behind(tape: Tape, softmax: Node) -> list[Node]:
+    """The products of two values that the softmax's argument is a sum of."""
     data = data_of(tape, softmax)
-    for node in backward(tape, data[0], _is_between, limit=24) if data else ():
-        if node.op in MATMULS and len(data_of(tape, node)) == 2:
-            return node
-    return None
+    if not data:
+        return []
+    behind = backward(tape, data[0], lambda n: _is_between(n) and not is_weight_call(tape, n), limit=60)
+    return [n for n in behind if n.op in MATMULS and len(data_of(tape, n)) == 2]
 
 
 def _is_between(node: Node) -> bool:

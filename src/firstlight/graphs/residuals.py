@@ -26,12 +26,14 @@ class Join:
         skip: the value that came along the stream; ``branch`` the value that is added to it.
         projected: whether the stream itself passed a weight since the two parted: it starts anew here.
         place: where that is in its stream.
+        beside: the join whose branch left the stream at the same point: parallel branches are one.
     """
 
     skip: int
     branch: int
     projected: bool
     place: Branch
+    beside: int | None = None
 
 
 def joins(tape: Tape) -> Mapping[int, Join]:
@@ -52,8 +54,9 @@ def joins(tape: Tape) -> Mapping[int, Join]:
     for n in sorted(kept):
         before = None if kept[n].projected else _previous(tape, kept[n].skip, kept)
         stream[n] = n if before is None else stream[before]
-        index[n] = 1 if before is None else index[before] + 1
-    totals = Counter(stream.values())
+        new = kept[n].beside is None
+        index[n] = 1 if before is None else index[before] + new
+    totals = Counter(s for n, s in stream.items() if kept[n].beside is None)
     numbers = {start: i for i, start in enumerate(sorted(totals))}
     places = {n: Branch(n, numbers[stream[n]], index[n], totals[stream[n]]) for n in kept}
     return {n: replace(join, place=places[n]) for n, join in kept.items()}
@@ -69,23 +72,32 @@ def _found(tape: Tape) -> dict[int, Join]:
         data = [o.ref for o in node.operands if tape[o.ref.node].flow is Flow.DATA]
         if len(data) != 2 or data[0].shape != data[1].shape or len(node.shape) < 2:
             continue
-        join = _join(tape, node, data[0].node, data[1].node, before, weights)
+        join = _join(tape, node, data[0].node, data[1].node, before, weights, found)
         if join is not None and not meets_softmax(readers, node.id):
             found[node.id] = join
     return found
 
 
-def _join(tape: Tape, node: Node, a: int, b: int, before: list[int], weights: list[int]) -> Join | None:
+def _join(
+    tape: Tape, node: Node, a: int, b: int, before: list[int], weights: list[int], found: Mapping[int, Join]
+) -> Join | None:
+    place = Branch(node.id, 0, 1, 1)
     for skip, branch in ((a, b), (b, a)):
         root, passed = _root(tape, skip)
         for stop in (root, *passed):
             if stop != branch and before[branch] >> stop & 1 and weights[branch] & ~weights[stop]:
-                return Join(skip, branch, False, Branch(node.id, 0, 1, 1))
+                return Join(skip, branch, False, place)
+        # x + attention(x) + mlp(x): the second branch left the stream before the first joined it.
+        earlier = found.get(root)
+        if earlier is not None and not earlier.projected:
+            start = _root(tape, earlier.skip)[0]
+            if before[branch] >> start & 1 and weights[branch] & ~weights[start]:
+                return Join(skip, branch, False, place, beside=root)
     own_a, own_b = weights[a] & ~weights[b], weights[b] & ~weights[a]
     if own_a and own_b and weights[a] & weights[b]:
         # The branch is the side that passed more weights.
         skip, branch = (a, b) if own_a.bit_count() < own_b.bit_count() else (b, a)
-        return Join(skip, branch, True, Branch(node.id, 0, 1, 1))
+        return Join(skip, branch, True, place)
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .ops import ACTIVATIONS, ATTENTION, MATMULS, NORMS
 from .records import Branch
 from .residuals import Join
-from .tape import Flow, Node, Tape
+from .tape import Flow, Node, Operand, Tape
 from .walks import Readers, backward, data_of, is_normalized, is_weight_call, meets_softmax
 
 
@@ -23,37 +23,41 @@ class Surroundings:
     head: bool
 
 
+# What grows as its argument grows: a weight before it still scales the branch that it closes.
+_PROPORTIONAL = ("", "relu", "leaky_relu", "prelu", "abs", "product")
+
+
 def surroundings(tape: Tape, readers: Readers, joins: Mapping[int, Join], call: int) -> Surroundings:
     """What surrounds the call at ``call``."""
     meets, normalized, branch, head = "", False, None, False
     outputs = {n for ref in tape.outputs for n in ref.nodes}
     # Beyond the first nonlinearity only the way out still matters; beyond a join, only what its sum meets.
-    waiting: deque[tuple[int, bool, bool]] = deque([(call, False, False)])
+    waiting: deque[tuple[int, str, bool]] = deque([(call, "", False)])
     seen = {call}
     while waiting:
         place, bent, joined = waiting.popleft()
         head = head or (place in outputs and not joined)
-        for reader, _ in readers[place]:
+        for reader, operand in readers[place]:
             if reader.id in seen or reader.flow is not Flow.DATA:
                 continue
             seen.add(reader.id)
-            met = "" if bent else _nonlinearity(tape, readers, reader, call)
+            met = "" if bent else _nonlinearity(tape, readers, reader, operand, call)
             meets = meets or met
             if is_weight_call(tape, reader) or met == "softmax" or reader.op in ATTENTION:
                 continue
             if reader.op in NORMS or is_normalized(tape, reader.id):
                 normalized = normalized or not (bent or joined)
             join = joins.get(reader.id)
-            if join is not None and place != join.skip and branch is None and not joined:
+            if join is not None and place != join.skip and branch is None and not joined and bent in _PROPORTIONAL:
                 branch = join.place
-            waiting.append((reader.id, bent or bool(met), joined or join is not None))
+            waiting.append((reader.id, bent or met, joined or join is not None))
     return Surroundings(meets, normalized, branch, head)
 
 
-def _nonlinearity(tape: Tape, readers: Readers, node: Node, call: int) -> str:
+def _nonlinearity(tape: Tape, readers: Readers, node: Node, operand: Operand, call: int) -> str:
     """What a call does to the unit's value that ``call`` made; "" if nothing but a linear change."""
     if node.op in ATTENTION:
-        return "softmax"
+        return "softmax" if operand.slot in (0, 1, "query", "key") else ""
     data = data_of(tape, node)
     if node.op in MATMULS and len(data) == 2:
         return "softmax" if meets_softmax(readers, node.id) else ""

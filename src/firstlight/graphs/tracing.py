@@ -91,11 +91,11 @@ def _declared(own: Declared, use: Use) -> Declared:
 
 
 def _with_state_spaces(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-    """Scales that stand in one module with a state space's rates belong to it."""
+    """Scales and offsets that stand in one module with a state space's rates belong to it."""
     homes = {p.module for p in parameters if p.role is Role.STATE_SPACE}
 
     def change(p: Parameter) -> Parameter:
-        if p.module in homes and p.role in (Role.SCALE, Role.LAYER_SCALE):
+        if p.module in homes and p.role in (Role.SCALE, Role.LAYER_SCALE, Role.BIAS):
             return replace(p, declared=replace(p.declared, role=Role.STATE_SPACE))
         return p
 

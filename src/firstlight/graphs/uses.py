@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from .records import Role, Use
 from .residuals import Join, joins
 from .stacks import stacked_maps
 from .surroundings import surroundings
-from .tape import PARAMETER, Flow, Node, Operand, Tape
+from .tape import INPUT, PARAMETER, Flow, Node, Operand, Tape
 from .walks import Readers, data_of, is_normalized, is_weight_call, meets_softmax
 
 _SCALES = (Role.NORM_SCALE, Role.LAYER_SCALE, Role.SCALE)
@@ -72,7 +73,7 @@ class _Context:
         ends = node.flow is Flow.DATA
         reading = read(node, operand)
         if reading is not None:
-            named = node.op not in _COMPUTED_WITH
+            named = node.op not in _COMPUTED_WITH or self._maps_constants(node)
             if reading.role is Role.EMBEDDING:
                 return replace(reading, role=self._table(node))
             return reading if ends or named else None
@@ -81,10 +82,15 @@ class _Context:
             return Reading(Role.TOKEN) if is_weight_call(self.tape, node) and node.op not in _COMPUTED_WITH else None
         return Reading(self._surrounded(node, operand, reach))
 
+    def _maps_constants(self, node: Node) -> bool:
+        """Whether a matrix product maps fixed values, such as positions: it makes no weight of weights."""
+        return any(self.tape[o.ref.node].flow is Flow.FIXED and len(o.ref.shape) > 1 for o in node.operands)
+
     def _table(self, node: Node) -> Role:
         """A table that ids of the data look up, or one of positions, which every example shares."""
         ids = self.tape[node.inputs[0]]
-        if node.flow is Flow.DATA:
+        alike = ids.value is not None and bool((ids.value == ids.value.flatten()[:1]).all())
+        if node.flow is Flow.DATA and not (alike and ids.op != INPUT):
             return Role.POSITIONAL if _counts(self.tape, ids) else Role.EMBEDDING
         if self._lands_in_logits(node.id):
             return Role.RELATIVE_BIAS
@@ -111,6 +117,8 @@ class _Context:
     def _surrounded(self, node: Node, operand: Operand, reach: _Reach) -> Role:
         """The role of what no signature names: from the call and what it meets."""
         others = [i for i in data_of(self.tape, node) if i not in operand.ref.nodes]
+        if self._is_rate(node, reach) or self._interpolates(reach):
+            return Role.STATE_SPACE
         if node.op in JOINS:
             axis = node.argument("dim", 1, 0)
             last = isinstance(axis, int) and axis % max(1, len(operand.ref.shape)) == len(operand.ref.shape) - 1
@@ -127,6 +135,8 @@ class _Context:
 
     def _added(self, node: Node, operand: Operand, others: list[int], reach: _Reach) -> Role:
         wide = [n for n in operand.ref.shape if n != 1]
+        if len(wide) > 1 and any(self._units_behind(i) == math.prod(wide) for i in others):
+            return Role.BIAS  # of units that a view has laid out as heads
         if len(wide) > 1 or any(self.tape[n].op in EMBEDDINGS for n in reach.path):
             return Role.RELATIVE_BIAS if meets_softmax(self.readers, node.id) else Role.POSITIONAL
         if any(is_normalized(self.tape, i) for i in others):
@@ -136,9 +146,27 @@ class _Context:
     def _multiplied(self, node: Node, others: list[int], reach: _Reach) -> Role:
         if any(is_normalized(self.tape, i) for i in others):
             return Role.NORM_SCALE
-        if _is_rate(self.tape, self.readers, node, reach):
-            return Role.STATE_SPACE
         return Role.LAYER_SCALE if self._closes(node) else Role.SCALE
+
+    def _is_rate(self, node: Node, reach: _Reach) -> bool:
+        """Whether the parameter is a rate of decay: -exp of it, or exp of exp of it times data."""
+        path = [self.tape[n].op for n in reach.path]
+        return "exp" in path and ("neg" in path or any(r.op == "exp" for r, _ in self.readers[node.id]))
+
+    def _interpolates(self, reach: _Reach) -> bool:
+        """Whether a value mixes two others: one is multiplied by it, the other by one less it."""
+        start = reach.path[0] if reach.path else reach.node
+        siblings = self.readers[self.tape[start].inputs[0]] if reach.path else self.readers[start]
+        return any(r.op == "rsub" and 1 in r.args for r, _ in siblings) and len(siblings) > 1
+
+    def _units_behind(self, place: int) -> float:
+        """How many units a value has: the outputs of the weight call it is a view of, or its last axis there."""
+        node = self.tape[place]
+        while node.op in VIEWS or (node.op in ("mul", "div") and len(data_of(self.tape, node)) == 1):
+            node = self.tape[data_of(self.tape, node)[0]]
+        readings = [read(node, o) for o in node.operands if self.tape[o.ref.node].flow is Flow.WEIGHTS]
+        made = [r.fan_out for r in readings if r is not None and r.role is Role.LINEAR]
+        return made[0] if made else node.shape[-1] if node.shape else 0
 
     def _closes(self, node: Node) -> bool:
         """Whether a product goes straight into a residual join."""
@@ -194,11 +222,6 @@ def _counts(tape: Tape, ids: Node) -> bool:
             return False
         node, seen = tape[data[0]], seen + 1
     return False
-
-
-def _is_rate(tape: Tape, readers: Readers, node: Node, reach: _Reach) -> bool:
-    """Whether the parameter is a rate of decay: −exp of it, or exp of its product with data."""
-    return any(tape[n].op == "exp" for n in reach.path) and any(r.op == "exp" for r, _ in readers[node.id])
 
 
 def _divided(reading: Reading, parts: int, shape: tuple[int, ...]) -> Reading:

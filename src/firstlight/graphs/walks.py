@@ -75,18 +75,21 @@ def divided_by_spread(tape: Tape, node: Node) -> int | None:
     data = data_of(tape, node)
     if len(data) != 2:
         return None
-    return next((v for v, spread in (data, data[::-1]) if _is_spread(tape, v, spread)), None)
+    pairs = (data, data[::-1]) if node.op == "mul" else (data,)
+    inverse = _INVERSES if node.op == "mul" else _SPREADS
+    return next((v for v, spread in pairs if _is_spread(tape, v, spread, inverse)), None)
 
 
-def _is_spread(tape: Tape, value: int, spread: int) -> bool:
+def _is_spread(tape: Tape, value: int, spread: int, ends: frozenset[str]) -> bool:
     """Whether ``spread`` is a root of a mean of squares, one number for many of ``value``."""
     if not _smaller(tape[spread].shape, tape[value].shape):
         return False
     found = [n.op for n in backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)]
-    roots = any(op in _SPREADS or op == "pow" for op in found[:4])
+    roots = any(op in ends or op == "pow" for op in found[:4])
     return roots and any(op in ("mean", "var", "sum", "std", "norm") for op in found)
 
 
+_INVERSES = words("rsqrt reciprocal")
 _SPREAD_CALLS = VIEWS | _SPREADS | words("add mean var sum pow reciprocal clamp clamp_min square mul div")
 
 

@@ -1,7 +1,8 @@
 """The signal's statistics along a tape: what arrives where, before anything is trained."""
 
+from .planned import planned
 from .propagate import Propagation
 from .replaying import replay
 from .signal import Signal, measured
 
-__all__ = ["Propagation", "Signal", "measured", "replay"]
+__all__ = ["Propagation", "Signal", "measured", "planned", "replay"]

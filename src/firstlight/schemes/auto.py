@@ -10,17 +10,17 @@ import math
 from collections import defaultdict
 
 from ..graphs.records import Graph, Parameter, Role, Use
-from ..graphs.tape import PARAMETER, Flow, Node, Tape
+from ..graphs.tape import Flow, Node, Tape
 from ..initializers.base import Initializer
-from ..initializers.draws import Built, Fill, Sampled, Segments
+from ..initializers.draws import Built
 from ..initializers.elementwise import Normal, Uniform
 from ..initializers.orthogonal import Orthogonal
 from ..initializers.variance_scaling import VarianceScaling
-from ..moments import Propagation, Signal, measured
+from ..moments import Propagation, Signal, planned
 from ..moments.attended import attended, logit_variance, mean_concentration
 from ..moments.maps import mapped
 from ..plans import Plan
-from ..plans.records import Entry, NormOf
+from ..plans.records import Entry
 from .auto_rules import rule_entry, sine_factor, table_entries
 from .records import Scheme
 from .weights import WEIGHTS, Recurrence, fixed_entry, undecided
@@ -71,7 +71,7 @@ class _Walk:
                 use = next((u for u in parameter.uses if u.role in WEIGHTS), None)
                 if use is not None:
                     self.waiting[use.node].append((parameter, use))
-        self.signals = Propagation(tape, {n: self._signal(e) for n, e in self.decided.items()})
+        self.signals = Propagation(tape, planned(self.decided.values(), tape))
         self.readers = tape.readers()
 
     def entries(self) -> tuple[Entry, ...]:
@@ -80,31 +80,10 @@ class _Walk:
             for parameter, use in self.waiting.get(node.id, ()):
                 entry = self._decide(parameter, use, node)
                 self.decided[parameter.name] = entry
-                self.signals.weights[parameter.name] = self._signal(entry)
+                self.signals.weights |= planned([entry], self.tape)
             self.signals.step(node)
         everything = (*self.graph.parameters, *self.graph.statistics)
         return tuple(self.decided.get(p.name) or _untraced(p) for p in everything)
-
-    def _signal(self, entry: Entry) -> Signal:
-        """The statistics of a parameter by its decision; as the model holds it, where it is kept."""
-        decision = entry.decision
-        if isinstance(decision, NormOf):
-            decision = None
-        if isinstance(decision, Initializer):
-            match decision.draw(entry.parameter.layout):
-                case Fill(value):
-                    return Signal(value)
-                case Segments(values):
-                    mean = sum(values) / len(values)
-                    return Signal(mean, sum((v - mean) ** 2 for v in values) / len(values))
-                case Sampled(mean=mean, std=std):
-                    return Signal(mean, std**2)
-                case Built(mean=mean, std=std) if mean is not None and std is not None:
-                    return Signal(mean, std**2)
-                case _:
-                    return Signal(0.0, 1 / max(entry.parameter.layout.fan_in, 1))
-        held = next((n.value for n in self.tape if n.op == PARAMETER and n.name == entry.parameter.name), None)
-        return Signal(0.0, 1.0) if held is None else measured(held.float()).plain()
 
     def _decide(self, parameter: Parameter, use: Use, node: Node) -> Entry:
         """The standard deviation by which this call's output has the second moment it should."""
