@@ -129,7 +129,7 @@ def shakespeare(folder: Path, window: int = 24, examples: int = 12_000) -> fl.Ta
     codes = np.array([letters.index(c) for c in text[:400_000]])
     starts = np.random.default_rng(0).choice(len(codes) - window - 1, examples, replace=False)
     x = np.stack([codes[s : s + window] for s in starts]).astype(np.float32)
-    y = np.array([letters[codes[s + window]] for s in starts])
+    y = np.array([f"U+{ord(letters[codes[s + window]]):04X}" for s in starts])
     common = {c for c, n in zip(*np.unique(y, return_counts=True), strict=True) if n >= 20}
     kept = np.array([c in common for c in y])
     task = fl.task_from_arrays(x[kept], y[kept], name="tinyshakespeare", description="next character")
@@ -159,8 +159,8 @@ def _cifar(folder: Path) -> fl.Task:
 
 CASES = {
     "mlp30": Case(mlp30, _digits, (0.001, 0.003, 0.01, 0.03), 300),
-    "cnn20": Case(cnn20, _cifar, (0.003, 0.01, 0.03, 0.1), 200),
-    "sine": Case(sine, _digits, (0.0001, 0.001, 0.01, 0.1), 300),
+    "cnn20": Case(cnn20, _cifar, (0.0003, 0.001, 0.003), 300, "adamw"),
+    "sine": Case(sine, _digits, (0.00001, 0.00003, 0.0001, 0.0003, 0.001), 300, "adamw"),
     "residual40": Case(residual40, _digits, (0.0003, 0.001, 0.003, 0.01, 0.03), 200),
     "gpt": Case(gpt, shakespeare, (0.0003, 0.001, 0.003, 0.01), 300, "adamw"),
 }

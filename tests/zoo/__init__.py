@@ -1,0 +1,1 @@
+"""Architectures that nobody here wrote for firstlight, and what is true of them."""
