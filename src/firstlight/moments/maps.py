@@ -5,7 +5,6 @@ E[y] = n μ E[x];  Var[y] = n (σ² E[x²] + μ² Var[x]);  covariances of y in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -31,45 +30,82 @@ def with_bias(y: Signal, bias: Signal) -> Signal:
     return Signal(y.mean + bias.mean, y.variance + v, y.shared + v, y.local + v, known=y.known)
 
 
-def conv_fan_in(node: Node) -> float:
-    """The mean number of inputs that one output of a convolution sums, what lies in the padding left out."""
-    x, weight = node.tensor("input", 0), node.tensor("weight", 1)
-    if x is None or weight is None:
-        return 1.0
+Profile = tuple[tuple[float, ...], ...]
+
+
+def conv_fan_in(node: Node, profile: Profile | None) -> tuple[float, Profile]:
+    """The mean number of inputs that one output of a convolution sums, and how that varies along each spatial axis.
+
+    What lies in the padding is left out, and each input counts by its share of the signal: after some layers the
+    edges, which summed less, are darker.
+    """
+    x, weight = _operands(node)
     rank = len(weight.shape) - 2
     stride, dilation = (_each(node.argument(n, p, 1), rank) for n, p in (("stride", 3), ("dilation", 5)))
     padding = node.argument("padding", 4, 0)
-    fan = float(weight.shape[1] * math.prod(weight.shape[2:]))
     if isinstance(padding, str):
         pads = [d * (k - 1) // 2 if padding == "same" else 0 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     else:
         pads = list(_each(padding, rank))
+    fan, along = float(weight.shape[1]), []
     for axis in range(rank):
-        size, kernel, out = x.shape[axis - rank], weight.shape[2 + axis], node.shape[axis - rank]
-        inside = sum(
-            0 <= o * stride[axis] - pads[axis] + k * dilation[axis] < size for o in range(out) for k in range(kernel)
-        )
-        fan *= inside / (out * kernel)
-    return fan
+        light = _light(profile, axis, x.shape[axis - rank])
+        starts = [o * stride[axis] - pads[axis] for o in range(node.shape[axis - rank])]
+        steps = [k * dilation[axis] for k in range(weight.shape[2 + axis])]
+        sums = [sum(light[s + k] for k in steps if 0 <= s + k < len(light)) for s in starts]
+        fan *= sum(sums) / len(sums)
+        along.append(_relative(sums))
+    return fan, tuple(along)
 
 
-def transposed_fan_in(node: Node) -> float:
-    """The mean number of inputs that one output of a transposed convolution sums: overlaps and edges counted."""
-    x, weight = node.tensor("input", 0), node.tensor("weight", 1)
-    if x is None or weight is None:
-        return 1.0
+def transposed_fan_in(node: Node, profile: Profile | None) -> tuple[float, Profile]:
+    """The same for a transposed convolution: overlaps and edges counted."""
+    x, weight = _operands(node)
     rank = len(weight.shape) - 2
     stride, pads = (_each(node.argument(n, p, d), rank) for n, p, d in (("stride", 3, 1), ("padding", 4, 0)))
     dilation = _each(node.argument("dilation", 7, 1), rank)
     groups = node.argument("groups", 6, 1)
-    fan = weight.shape[0] / (groups if isinstance(groups, int) else 1)
+    fan, along = weight.shape[0] / (groups if isinstance(groups, int) else 1), []
     for axis in range(rank):
-        size, kernel, out = x.shape[axis - rank], weight.shape[2 + axis], node.shape[axis - rank]
-        reached = sum(
-            0 <= i * stride[axis] + k * dilation[axis] - pads[axis] < out for i in range(size) for k in range(kernel)
-        )
-        fan *= reached / out
-    return fan
+        light = _light(profile, axis, x.shape[axis - rank])
+        sums = [0.0] * node.shape[axis - rank]
+        for i, share in enumerate(light):
+            for k in range(weight.shape[2 + axis]):
+                place = i * stride[axis] + k * dilation[axis] - pads[axis]
+                if 0 <= place < len(sums):
+                    sums[place] += share
+        fan *= sum(sums) / len(sums)
+        along.append(_relative(sums))
+    return fan, tuple(along)
+
+
+def _operands(node: Node) -> tuple[Ref, Ref]:
+    x, weight = node.tensor("input", 0), node.tensor("weight", 1)
+    if x is None or weight is None:
+        raise ArithmeticError(f"{node.op} without an input and a weight")
+    return x, weight
+
+
+def _light(profile: Profile | None, axis: int, size: int) -> tuple[float, ...]:
+    known = profile[axis] if profile is not None and axis < len(profile) else ()
+    return known if len(known) == size else (1.0,) * size
+
+
+def _relative(sums: Sequence[float]) -> tuple[float, ...]:
+    mean = sum(sums) / len(sums)
+    return tuple(s / mean for s in sums) if mean > 0 else (1.0,) * len(sums)
+
+
+def resampled(profile: Profile | None, before: Sequence[int], after: Sequence[int]) -> Profile | None:
+    """A profile where a pool or an upsampling has changed the spatial sizes; the same where it has not."""
+    if profile is None or len(before) != len(after) or len(before) != len(profile) + 2:
+        return None
+    out = []
+    for along, size in zip(profile, after[2:], strict=True):
+        n = len(along)
+        cuts = [(i * n // size, max(i * n // size + 1, (i + 1) * n // size)) for i in range(size)]
+        out.append(_relative([sum(along[a:b]) / (b - a) for a, b in cuts]) if n else ())
+    return tuple(out)
 
 
 def _each(value: object, rank: int) -> Sequence[int]:

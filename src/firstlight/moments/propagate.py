@@ -96,6 +96,9 @@ class Propagation:
         except ArithmeticError:
             found = None
         if found is not None:
+            x = self.of(data[0].ref)
+            if found.profile is None and x.profile is not None:
+                found = replace(found, profile=maps.resampled(x.profile, data[0].ref.shape, node.shape))
             return found if found.root is not None else found.rooted(node.id, None)
         try:
             found = sampled(node, self.of, self._value)
@@ -155,18 +158,20 @@ class Propagation:
         if reading.role is Role.BILINEAR:
             out = maps.mapped(x.plain().times(self.of(data[-1].ref).plain()), reading.fan_in, weight)
         else:
-            fan = (
-                maps.conv_fan_in(node)
-                if node.op in CONVS
-                else maps.transposed_fan_in(node)
-                if node.op in TRANSPOSED_CONVS
-                else reading.fan_in
-            )
-            out = maps.mapped(x, fan, weight, centred=self._is_centred(operand.ref))
+            fan, profile = self._summed(node, reading.fan_in, x)
+            out = replace(maps.mapped(x, fan, weight, centred=self._is_centred(operand.ref)), profile=profile)
         for o, r in weights:
             if o is not operand and r is not None and r.role is Role.BIAS:
-                out = maps.with_bias(out, self.of(o.ref))
+                out = replace(maps.with_bias(out, self.of(o.ref)), profile=out.profile)
         return out
+
+    def _summed(self, node: Node, fan_in: float, x: Signal) -> tuple[float, maps.Profile | None]:
+        """How many inputs an output really sums, and how that varies over a picture."""
+        if node.op in CONVS:
+            return maps.conv_fan_in(node, x.profile)
+        if node.op in TRANSPOSED_CONVS:
+            return maps.transposed_fan_in(node, x.profile)
+        return fan_in, None
 
     def _is_centred(self, ref: Ref) -> bool:
         """Whether a unit's weights sum to zero: a mean was taken from them (weight standardization)."""

@@ -28,6 +28,7 @@ class Signal:
         logits: for products of queries and keys, the variance over the keys of one query.
         allowed: how many keys each query may look at, where a mask is known.
         weights: for attention weights p, E[Σ p²] over the keys.
+        profile: for pictures, how E[x²] varies along each spatial axis, relative to its mean: padding darkens edges.
         known: whether the numbers follow from theory; false behind a call that had to be sampled.
     """
 
@@ -40,6 +41,7 @@ class Signal:
     logits: float | None = None
     allowed: tuple[int, ...] | None = None
     weights: float | None = None
+    profile: tuple[tuple[float, ...], ...] | None = None
     known: bool = True
 
     @property
