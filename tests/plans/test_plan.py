@@ -112,7 +112,7 @@ def test_a_part_of_a_plan_is_not_applied(made: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    "scheme", ["auto", "torch", "he_normal", "orthogonal", "truncated_normal", "sparse", "identity"]
+    "scheme", ["auto", "torch", "he_normal", "orthogonal", "truncated_normal(0.1)", "sparse(0.5)", "identity"]
 )
 def test_json_gives_every_plan_back_exactly(scheme: str) -> None:
     original = fl.plan(Everything(), None, scheme)

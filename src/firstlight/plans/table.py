@@ -15,6 +15,7 @@ from ..graphs.records import Parameter, Status
 from ..initializers.base import Initializer
 from ..initializers.draws import Built, Fill, Sampled, Segments
 from ..initializers.elementwise import Normal
+from ..initializers.orthogonal import Orthogonal
 from ..reports.text import table
 from .records import Entry, Keep, NormOf, OwnReset
 
@@ -108,16 +109,11 @@ def _kind(entry: Entry) -> tuple[object, ...]:
     """What rows that stand together have in common."""
     p = entry.parameter
     name = re.sub(r"\d+", "#", p.name)
-    decision = type(entry.decision) if isinstance(entry.decision, Normal) else repr(entry.decision)
-    return (
-        name,
-        p.layout.shape,
-        p.role,
-        p.status,
-        _meets(p),
-        str(decision),
-        re.sub(r"[\d.]+(e-?\d+)?", "#", entry.reason),
-    )
+    # Of these the scale may differ, and of reasons the numbers: the row shows their ranges.
+    scaled = isinstance(entry.decision, Normal | Orthogonal)
+    decision = type(entry.decision).__name__ if scaled else repr(entry.decision)
+    reason = re.sub(r"[\d.]+(e-?\d+)?", "#", entry.reason)
+    return name, p.layout.shape, p.role, p.status, _meets(p), decision, reason
 
 
 def _row(group: tuple[Entry, ...]) -> Row:
