@@ -61,11 +61,11 @@ def _width(query: tuple[int, ...]) -> int:
 def _tag_written_out(
     tape: Tape, readers: Readers, softmax: Node, tags: dict[int, set[str]], widths: dict[int, int]
 ) -> None:
-    products = _products_after(tape, readers, softmax)
-    if not products:
+    products, behind = _products_after(tape, readers, softmax), _products_behind(tape, softmax)
+    if not (products and behind):
         return
-    for logits in _products_behind(tape, softmax):
-        sides = [o for o in logits.operands if tape[o.ref.node].flow is Flow.DATA]
+    for logits in behind:
+        sides = [o for o in logits.operands if tape[o.ref.node].flow is not Flow.FIXED]
         for letter, operand in zip("qk", sides, strict=False):
             for call in _weights_behind(tape, operand.ref.node):
                 tags[call].add(letter)
@@ -85,7 +85,9 @@ def _products_behind(tape: Tape, softmax: Node) -> list[Node]:
     if not data:
         return []
     behind = backward(tape, data[0], lambda n: _is_between(n) and not is_weight_call(tape, n), limit=60)
-    return [n for n in behind if n.op in MATMULS and len(data_of(tape, n)) == 2]
+    products = [n for n in behind if n.op in MATMULS and not is_weight_call(tape, n)]
+    # Beside products of queries and keys, those with learned positions say nothing of which is which.
+    return [n for n in products if len(data_of(tape, n)) == 2] or products
 
 
 def _is_between(node: Node) -> bool:
@@ -122,5 +124,5 @@ def _tag_output(tape: Tape, readers: Readers, attention: Node, tags: dict[int, s
             seen.add(reader.id)
             if is_weight_call(tape, reader):
                 tags[reader.id].add("o")
-            elif reader.op in VIEWS | NORMS | {"mul", "sigmoid", "cat"}:
+            elif reader.op in VIEWS | NORMS | {"mul", "div", "sub", "sigmoid", "cat"}:
                 waiting.append(reader.id)

@@ -165,6 +165,10 @@ def _einsum(node: Node, operand: Operand) -> Reading | None:
     made = [i for i, c in enumerate(letters) if c in right and c not in others]
     if not summed:  # nothing is summed over: a scale, entry by entry
         return Reading(Role.SCALE)
+    # Matrices (stack, in, out): what comes before the inputs, where outputs come behind them, counts maps.
+    if made and made[0] < summed[0] < made[-1]:
+        stacked = (*stacked, *(i for i in made if i < summed[0]))
+        made = [i for i in made if i > summed[0]]
     fan_in, fan_out = (math.prod(shape[i] for i in some) for some in (summed, made))
     return Reading(Role.LINEAR, fan_in, fan_out, made[0] if made else None, summed[0] if made else None, stacked)
 

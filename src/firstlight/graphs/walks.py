@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from .ops import NORMS, SUMS, VIEWS, WEIGHT_CALLS, words
+from .ops import MATMULS, NORMS, SUMS, VIEWS, WEIGHT_CALLS, words
 from .tape import Flow, Node, Operand, Tape
 
 Readers = Sequence[Sequence[tuple[Node, Operand]]]
 
 
 def is_weight_call(tape: Tape, node: Node) -> bool:
-    """Whether a call maps units to units through a weight: one of its operands was made from parameters alone."""
-    return node.op in WEIGHT_CALLS and any(tape[o.ref.node].flow is Flow.WEIGHTS for o in node.operands)
+    """Whether a call maps units to units through a weight: one of its operands was made from parameters alone.
+
+    In a matrix product of two values such an operand may also be a value that parameters alone decide, as the queries
+    that learned latents make: what a layer has made is no weight.
+    """
+    if node.op not in WEIGHT_CALLS:
+        return False
+    made = [o.ref.node for o in node.operands if tape[o.ref.node].flow is Flow.WEIGHTS]
+    return any(node.op not in MATMULS or not _is_a_layers(tape, n) for n in made)
+
+
+def _is_a_layers(tape: Tape, place: int) -> bool:
+    """Whether a value of parameters alone is what a layer made of them."""
+    node = tape[place]
+    while node.inputs and node.flow is Flow.WEIGHTS:
+        if node.op in WEIGHT_CALLS - MATMULS:
+            return True
+        node = tape[node.inputs[0]]
+    return False
 
 
 def data_of(tape: Tape, node: Node) -> list[int]:

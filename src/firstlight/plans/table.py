@@ -176,7 +176,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _fitted(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None) -> list[list[str]]:
-    """The rows with names cut in the middle until the table fits."""
+    """The rows with the beginnings of long names cut off until the table fits."""
     body = [list(r) for r in rows]
     if width is None or not body:
         return body
@@ -185,6 +185,5 @@ def _fitted(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | N
     room = max(16, widths[0] - over)
     for row in body:
         if over > 0 and len(row[0]) > room:
-            head = (room - 1) // 2
-            row[0] = f"{row[0][:head]}…{row[0][len(row[0]) - (room - 1 - head) :]}"
+            row[0] = f"…{row[0][len(row[0]) - (room - 1) :]}"  # the end tells one from another
     return body
