@@ -12,6 +12,7 @@ from .walks import Readers, backward, data_of, is_weight_call
 
 _SLOTS = {0: "q", "query": "q", 1: "k", "key": "k", 2: "v", "value": "v"}
 _PARTS = {"q": Role.QUERY, "k": Role.KEY, "v": Role.VALUE, "o": Role.OUT}
+_TO_OUTPUT = VIEWS | NORMS | {"mul", "div", "sub", "sigmoid", "cat"}
 _BETWEEN = VIEWS | SUMS | NORMS | JOINS | {"mul", "div", "neg", "rsqrt", "mean", "pow"}
 
 
@@ -124,5 +125,5 @@ def _tag_output(tape: Tape, readers: Readers, attention: Node, tags: dict[int, s
             seen.add(reader.id)
             if is_weight_call(tape, reader):
                 tags[reader.id].add("o")
-            elif reader.op in VIEWS | NORMS | {"mul", "div", "sub", "sigmoid", "cat"}:
+            elif reader.op in _TO_OUTPUT or (reader.op == "add" and len(data_of(tape, reader)) == 1):
                 waiting.append(reader.id)
