@@ -225,3 +225,10 @@ def test_a_forward_that_raises_writes_nothing() -> None:
 def test_inputs_of_no_kind_are_named(inputs: object) -> None:
     with pytest.raises(fl.ArgumentError, match="as a tensor, a tuple"):
         fl.plan(nn.Linear(2, 2), inputs)  # type: ignore[arg-type]
+
+
+def test_zeros_stand_in_for_data() -> None:
+    """A dummy batch says nothing of the data but its shape."""
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    dummy, meta = (fl.plan(model, torch.zeros(2, 16, device=d)) for d in ("cpu", "meta"))
+    assert dummy == meta

@@ -50,7 +50,9 @@ def surroundings(tape: Tape, readers: Readers, joins: Mapping[int, Join], call: 
             join = joins.get(reader.id)
             if join is not None and place != join.skip and branch is None and not joined and bent in _PROPORTIONAL:
                 branch = join.place
-            waiting.append((reader.id, bent or met, joined or join is not None))
+            joins_here = joined or join is not None
+            if not (joins_here and meets):  # beyond both nothing is asked for
+                waiting.append((reader.id, bent or met, joins_here))
     return Surroundings(meets, normalized, branch, head)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -139,6 +140,8 @@ class Writer:
             with _disable_current_modes():
                 read = pytree.tree_map_only(Ref, self._blank, read)
         real = tensors_in(self._known.run(func, name, *read))
+        if any(isinstance(t, FakeTensor) for t in real):  # a scripted function keeps the mode it was traced in
+            return []
         return real if [t.shape for t in real] == [t.shape for t in made] else []
 
     def _run(

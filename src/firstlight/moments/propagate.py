@@ -314,6 +314,8 @@ def _real(node: Node) -> Signal:
     if node.value is None or node.value.is_complex():
         return Signal(0.0, 1.0).rooted(node.id, None)
     found = measured(node.value.float())
+    if node.op == INPUT and not found.variance > 0:
+        found = Signal(0.0, 1.0)  # zeros or ones stand in for data
     if node.flow is Flow.FIXED:
         found = replace(found, shared=found.variance)
     return found.rooted(node.id, None)
