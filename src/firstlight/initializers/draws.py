@@ -6,6 +6,7 @@ element; a ``Built`` is a whole tensor that no single word decides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -55,3 +56,19 @@ class Built:
 
 
 Draw = Fill | Segments | Sampled | Built
+
+
+def moments(draw: Draw) -> tuple[float, float] | None:
+    """The mean and standard deviation that a draw's values have in theory; ``None`` where they are not defined."""
+    match draw:
+        case Fill(value):
+            return value, 0.0
+        case Segments(values):
+            mean = sum(values) / len(values)
+            return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
+        case Sampled(mean=mean, std=std):
+            return mean, std
+        case Built(mean=float(mean), std=float(std)):
+            return mean, std
+        case _:
+            return None

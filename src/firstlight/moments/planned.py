@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..graphs.tape import PARAMETER, Tape
 from ..initializers.base import Initializer
-from ..initializers.draws import Built, Fill, Sampled, Segments
+from ..initializers.draws import moments
 from ..plans import Entry, NormOf
 from .signal import Signal, measured
 
@@ -29,16 +29,5 @@ def planned(entries: Iterable[Entry], tape: Tape) -> dict[str, Signal]:
 
 
 def _drawn(entry: Entry) -> Signal | None:
-    layout = entry.parameter.layout
-    match entry.decision.draw(layout) if isinstance(entry.decision, Initializer) else None:
-        case Fill(value):
-            return Signal(value)
-        case Segments(values):
-            mean = sum(values) / len(values)
-            return Signal(mean, sum((v - mean) ** 2 for v in values) / len(values))
-        case Sampled(mean=mean, std=std):
-            return Signal(mean, std**2)
-        case Built(mean=mean, std=std) if mean is not None and std is not None:
-            return Signal(mean, std**2)
-        case _:
-            return None
+    found = moments(entry.decision.draw(entry.parameter.layout)) if isinstance(entry.decision, Initializer) else None
+    return None if found is None else Signal(found[0], found[1] ** 2)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from ..errors import FirstlightError
 from ..graphs.records import Parameter, Status
 from ..initializers.base import Initializer
-from ..initializers.draws import Built, Fill, Sampled, Segments
+from ..initializers.draws import moments
 from ..initializers.elementwise import Normal
 from ..initializers.orthogonal import Orthogonal
 from ..reports.text import table
@@ -62,18 +62,10 @@ def std_of(entry: Entry) -> float | None:
     if not isinstance(entry.decision, Initializer):
         return None
     try:
-        draw = entry.decision.draw(entry.parameter.layout)
+        found = moments(entry.decision.draw(entry.parameter.layout))
     except FirstlightError:
         return None
-    match draw:
-        case Fill():
-            return 0.0
-        case Segments(values):
-            mean = sum(values) / len(values)
-            return math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
-        case Sampled(std=std) | Built(std=std):
-            return std
-    return None
+    return None if found is None else found[1]
 
 
 def described(entry: Entry) -> str:

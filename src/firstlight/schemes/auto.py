@@ -12,7 +12,7 @@ from collections import defaultdict
 from ..graphs.records import Graph, Parameter, Role, Use
 from ..graphs.tape import Flow, Node, Tape
 from ..initializers.base import Initializer
-from ..initializers.draws import Built
+from ..initializers.draws import moments
 from ..initializers.elementwise import Normal, Uniform
 from ..initializers.orthogonal import Orthogonal
 from ..initializers.variance_scaling import VarianceScaling
@@ -23,12 +23,11 @@ from ..plans import Plan
 from ..plans.records import Entry
 from .auto_rules import rule_entry, sine_factor, table_entries
 from .records import Scheme
-from .weights import WEIGHTS, Recurrence, fixed_entry, undecided
+from .weights import WEIGHTS, Recurrence, embedding_entry, fixed_entry, undecided
 
 REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
 _LECUN = "LeCun et al. 1998"
 _SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
-_TIED = "Press & Wolf 2017, arXiv 1608.05859"
 _FACTORIZED = 2**22  # elements up to which a matrix is drawn orthogonal
 _RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
 
@@ -175,9 +174,8 @@ def _drawn(parameter: Parameter, std: float) -> Initializer:
     """
     if parameter.layout.out_axis is None or parameter.layout.numel > _FACTORIZED:
         return _normal(std)
-    unit = Orthogonal().draw(parameter.layout)
-    spread = unit.std if isinstance(unit, Built) else None
-    return Orthogonal(std / spread) if spread else _normal(std)
+    unit = moments(Orthogonal().draw(parameter.layout))
+    return Orthogonal(std / unit[1]) if unit is not None and unit[1] else _normal(std)
 
 
 def _normal(std: float) -> Normal:
@@ -200,12 +198,7 @@ def _structural(parameter: Parameter, unknown: str) -> Entry:
     if fixed is not None:
         return fixed
     if role is Role.EMBEDDING:
-        width = parameter.layout.shape[1]
-        tied = any(r in WEIGHTS for r in parameter.tied_roles)
-        why = "tied to an output layer: logits of unit variance ask for 1/√width" if tied else "unit variance a row"
-        return Entry(
-            parameter, _normal(1 / math.sqrt(width) if tied else 1.0), why, "Press & Wolf 2017, arXiv 1608.05859"
-        )
+        return embedding_entry(parameter)
     if role not in WEIGHTS:
         return undecided(parameter)
     rectified = role in (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.DECLARED)

@@ -99,7 +99,7 @@ def weights_scheme(label: str, choose: Choose, reason: str, reference: str, recu
             return fixed
         if parameter.role in WEIGHTS:
             return Entry(parameter, choose(parameter), reason, reference)
-        return _embedding(parameter) if parameter.role is Role.EMBEDDING else undecided(parameter)
+        return embedding_entry(parameter) if parameter.role is Role.EMBEDDING else undecided(parameter)
 
     def plan(graph: Graph) -> Plan:
         return Plan(label, tuple(entry(p) for p in (*graph.parameters, *graph.statistics)))
@@ -107,7 +107,7 @@ def weights_scheme(label: str, choose: Choose, reason: str, reference: str, recu
     return Scheme(label, plan)
 
 
-def _embedding(parameter: Parameter) -> Entry:
+def embedding_entry(parameter: Parameter) -> Entry:
     """N(0, 1): a looked-up row has fan_in 1, so it enters with unit variance; a table tied to a head, 1/√width."""
     width = parameter.layout.shape[1]
     if any(role in WEIGHTS for role in parameter.tied_roles):
