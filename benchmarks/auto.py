@@ -2,7 +2,8 @@
 
     python benchmarks/auto.py --data ../shared/data [--only mlp30] [--out runs/auto]
 
-Resumable: what is finished is not run again. Writes ``benchmarks/results/auto.json``, which ``docs/auto.md`` shows.
+Resumable: what is finished is not run again. Writes ``benchmarks/results/auto.json`` and ``auto.md``, which
+``docs/plan.md`` shows.
 The data: scikit-learn's digits, CIFAR-10 reduced to 16 × 16, Tiny Shakespeare.
 """
 
@@ -15,6 +16,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,6 +168,25 @@ CASES = {
 }
 
 
+def table(whole: dict[str, dict[str, Any]]) -> str:
+    """What came out, as Markdown: a network a row, an arm a column."""
+    head = ["network", "trained", *ARMS]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name in CASES:
+        if name in whole:
+            arms = {a["arm"]: a for a in whole[name]["arms"]}
+            best = max(a["accuracy"] for a in arms.values())
+            cells = []
+            for arm in ARMS:
+                a = arms[arm]
+                mean = f"{100 * a['accuracy']:.1f}"
+                mean = f"**{mean}**" if a["accuracy"] == best else mean
+                cells.append(f"{mean} ({100 * a['low']:.1f} to {100 * a['high']:.1f})")
+            trained = f"{whole[name]['steps']} steps of {whole[name]['optimizer']}"
+            lines.append(f"| {name} | {trained} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Run the cases and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -212,6 +233,7 @@ def main() -> None:
             ],
         }
         RESULTS.write_text(json.dumps(whole, indent=1) + "\n")
+        RESULTS.with_suffix(".md").write_text(table(whole))
 
 
 if __name__ == "__main__":
