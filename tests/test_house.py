@@ -22,6 +22,7 @@ ORDER = [
     "plans",
     "transfers",
     "moments",
+    "calibrations",
     "schemes",
     "writers",
     "probes",

@@ -117,6 +117,7 @@ WORKS = (
         "arXiv preprint",
         "1504.00941",
     ),
+    Work(_PROCEEDINGS, "Mishkin, Dmytro and Matas, Jiri", 2016, "All you need is a good init", "ICLR", "1511.06422"),
     Work(
         _PROCEEDINGS,
         "Salimans, Tim and Kingma, Diederik P.",

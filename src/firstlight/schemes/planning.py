@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import nn
 
+from ..calibrations import calibrated
 from ..errors import ModelError, UnknownNameError
 from ..graphs import Inputs, Role, structure, trace
 from ..initializers.base import Initializer
@@ -29,6 +30,7 @@ def plan(
     rules: Rules | None = None,
     frozen: Literal["keep", "init"] = "keep",
     buffers: Literal["reset", "keep"] = "reset",
+    calibrate: Inputs | None = None,
 ) -> Plan:
     """Decide what every parameter of a model starts as, with the reason and the paper beside each choice.
 
@@ -41,6 +43,8 @@ def plan(
         rules: what to do with single parameters, as ``init_`` takes them.
         frozen: ``"keep"`` leaves parameters with ``requires_grad=False`` alone, ``"init"`` plans them too.
         buffers: ``"reset"`` sets the running statistics of norms back to the start, ``"keep"`` leaves them.
+        calibrate: a real batch, as ``inputs``: each weight's scale is then corrected by what the draws of seed 0 give
+            on it (LSUV; Mishkin & Matas 2016).
 
     Returns:
         The plan: printable, editable, and data until ``apply_`` writes it.
@@ -62,7 +66,8 @@ def plan(
             raise UnknownNameError.of(f"choice for {option}=", str(given), known)
     chosen = as_scheme(scheme)
     axes, decisions = split(rules)
-    graph = structure(model, axes) if inputs is None else trace(model, inputs, axes)
+    example = inputs if inputs is not None else calibrate
+    graph = structure(model, axes) if example is None else trace(model, example, axes)
     if not graph.parameters:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to initialize")
     check_used(rules, graph)
@@ -71,7 +76,8 @@ def plan(
         made = made.map(_frozen_kept)
     if buffers == "keep":
         made = made.map(_statistics_kept)
-    return override(made, decisions)
+    made = override(made, decisions)
+    return made if calibrate is None else calibrated(made, trace(model, calibrate, axes))
 
 
 def as_scheme(scheme: str | Scheme | Initializer) -> Scheme:

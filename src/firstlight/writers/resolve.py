@@ -18,6 +18,7 @@ from ..fields import Key, key
 from ..graphs import Role, Slot, slots
 from ..initializers import Initializer, sample
 from ..initializers.draws import Built, Draw
+from ..initializers.magnitudes import norm_over
 from ..plans import Entry, Keep, NormOf, OwnReset, Plan, check_covered
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -172,7 +173,7 @@ def _magnitudes(
         name = entry.decision.direction
         if name not in directions or name not in places:
             raise ParameterError(f"{entry.parameter.name!r} is the norm of {name!r}, which the model does not have")
-        values[slot.name] = _norm_over(_direction(directions[name], places[name], seed, given), slot.tensor)
+        values[slot.name] = norm_over(_direction(directions[name], places[name], seed, given), slot.tensor.shape)
     return values
 
 
@@ -180,16 +181,6 @@ def _direction(entry: Entry, slot: Slot, seed: int, given: Mapping[str, torch.Te
     if isinstance(entry.decision, Initializer):
         return sample(entry.decision, entry.parameter.layout, seed, slot.name, slot.tensor.dtype, slot.tensor.device)
     return given.get(slot.name, slot.tensor.detach())
-
-
-def _norm_over(direction: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-    """The norm over the axes that the magnitude does not have."""
-    squares = direction.double().square()
-    if magnitude.dim() != direction.dim():
-        return squares.sum().sqrt().reshape(magnitude.shape)
-    for axis, size in enumerate(magnitude.shape):
-        squares = squares if size == direction.shape[axis] else squares.sum(axis, keepdim=True)
-    return squares.sqrt()
 
 
 def _reset_copy(slot: Slot, seed: int) -> nn.Module:
