@@ -1,8 +1,8 @@
 """LSUV-like calibration: run the plan's own draws on a real batch and scale each weight until its output is as wanted.
 
 For each weight call in the order of the forward, y its output and t the second moment it should have:
-w ← w √(t / mean y²). Only scales change. After Mishkin & Matas 2016, All you need is a good init, arXiv 1511.06422; here
-the tape is run again in place of hooks, so that the model is never touched.
+w ← w √(t / mean y²). Only scales change. After Mishkin & Matas 2016, All you need is a good init, arXiv 1511.06422; the
+tape is run again in place of hooks, so the model is never touched.
 """
 
 from __future__ import annotations
