@@ -5,7 +5,8 @@
 For each network: |predicted / realised - 1| of the standard deviation at every weight (median and 90th percentile over
 the weights, realised as the mean over seeds), and the smallest and largest realised E[y²] of a weight's output under
 ``auto``, ``he_normal`` and ``torch``, relative to the target (1/N where a weight closes one of N residual branches).
-Writes ``benchmarks/results/moments.md``.
+For plain networks, also the ratio of the gradient's squared norm between the first and the last weight layer's
+output. Writes ``benchmarks/results/moments.md``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from firstlight.moments import Propagation, Signal, planned, replay
 from firstlight.plans import Plan
 
 RESULTS = Path(__file__).parent / "results" / "moments.md"
+# Plain feed-forward networks, where the gradient at the first layer is held against that at the last.
+PLAIN = ("MLP, ReLU", "MLP, tanh", "MLP, GELU", "SIREN", "CNN", "VGG", "U-Net")
 SCHEMES = ("auto", "he_normal", "torch")
 
 
@@ -141,6 +144,24 @@ def targets(graph: Graph) -> dict[int, float]:
     return {u.node: 1 / u.branch.total for u in uses if u.branch is not None and not u.normalized}
 
 
+def gradients(model: nn.Module, inputs: Any, made: Plan) -> float:
+    """The ratio of ‖gradient‖² between the first and the last weight layer's output, in a plain network.
+
+    The whole norm, since pooling spreads one gradient over many positions.
+    """
+    fl.apply_(model, made, 0, digests=False)
+    seen: list[torch.Tensor] = []
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    hooks = [m.register_forward_hook(lambda _, __, y: seen.append(y)) for m in layers]
+    out = model(inputs)
+    for hook in hooks:
+        hook.remove()
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    found = torch.autograd.grad((out * direction).sum(), seen)
+    squares = [float(g.double().square().sum()) for g in found]
+    return max(squares[0], squares[-1]) / min(squares[0], squares[-1])
+
+
 def main() -> None:
     """Print the tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,19 +170,22 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     lines = [
-        f"| network | weights | error, median | error, 90 % | {' | '.join(f'E[y²]/target, {s}' for s in SCHEMES)} |",
-        "|---|---|---|---|---|---|---|",
+        f"| network | weights | error, median | error, 90 % | {' | '.join(f'E[y²]/target, {s}' for s in SCHEMES)} "
+        f"| gradient, {' / '.join(SCHEMES)} |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, model, inputs in networks():
         graph = trace(model, inputs)
         tape = graph.tape or Tape((), ())
         wanted = targets(graph)
-        cells = []
+        cells, backward = [], []
         for scheme in SCHEMES:
             made = fl.plan(model, inputs, scheme)
             if made.uncovered:
                 cells.append("–")
                 continue
+            if name in PLAIN:
+                backward.append(f"{gradients(model, inputs, made):.2g}")
             found = realised(model, graph, made, given.seeds if scheme == "auto" else 4)
             ratios = [square / wanted.get(n, 1.0) for n, (_, square, _) in found.items()]
             cells.append(f"{min(ratios):.2g} to {max(ratios):.2g}")
@@ -172,7 +196,9 @@ def main() -> None:
                 signals = prediction.signals
                 errors = sorted(abs(shown(signals[n], shape) / std - 1) for n, (std, _, shape) in found.items())
         middle, tail = errors[len(errors) // 2], errors[int(0.9 * (len(errors) - 1))]
-        lines.append(f"| {name} | {len(errors)} | {middle:.1%} | {tail:.1%} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {name} | {len(errors)} | {middle:.1%} | {tail:.1%} | {' | '.join(cells)} | {' / '.join(backward)} |"
+        )
         print(lines[-1], flush=True)
     RESULTS.write_text("\n".join(lines) + "\n")
 

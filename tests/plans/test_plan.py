@@ -95,6 +95,22 @@ def test_overrides_are_written_with_their_reason(made: Plan) -> None:
     assert net[0].weight.any()
 
 
+def test_rules_take_selectors_and_the_first_stands() -> None:
+    rules = {
+        Selector(role="bias", depth=slice(0, 1)): fl.Ones(),
+        "*.bias": fl.Constant(2.0),
+        Selector(depth=0): fl.Keep(),
+    }
+    made = fl.plan(model(), X, rules=rules)
+    assert made["0.bias"].entries[0].decision == fl.Ones()
+    assert made["3.bias"].entries[0].decision == fl.Constant(2.0)
+    assert isinstance(made["0.weight"].entries[0].decision, fl.Keep)
+    with pytest.raises(fl.ArgumentError, match="declares axes"):
+        fl.plan(model(), X, rules={Selector(): fl.Axes(0, 1)})
+    with pytest.raises(fl.ArgumentError, match="matches no parameter"):
+        fl.plan(model(), X, rules={Selector(module="Conv2d"): fl.Ones()})
+
+
 @pytest.mark.parametrize("decision", ["zeros", 0.0, None])
 def test_an_override_by_no_decision_is_refused(made: Plan, decision: Any) -> None:
     with pytest.raises(fl.ArgumentError, match="no decision"):

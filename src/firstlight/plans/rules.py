@@ -1,7 +1,8 @@
 """Rules: what the user says of single parameters, over what the scheme would choose.
 
-A rule's pattern is a glob over parameter names or over ``ModuleType.parameter`` (see ``graphs.axes.matches``); its
-value is an initializer, ``Keep``, or ``Axes`` (which the graph reads, so that the scheme covers the weight).
+A rule means parameters by a glob over names or over ``ModuleType.parameter`` (see ``graphs.axes.matches``), or by a
+``Selector``; its value is an initializer, ``Keep``, or ``Axes`` (which the graph reads, so that the scheme covers the
+weight). The first rule that means a parameter stands.
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import ArgumentError, UncoveredParameterError
-from ..graphs.axes import Axes, matches
+from ..graphs.axes import Axes
 from ..graphs.records import Graph, Parameter, Status
 from ..initializers.base import Initializer
 from .plan import Plan
 from .records import Entry, Keep
+from .selecting import Selection, chooser
 
-Rules = Mapping[str, Initializer | Keep | Axes]
+Rules = Mapping[str, Initializer | Keep | Axes] | Mapping[Selection, Initializer | Keep | Axes]
+Decisions = Mapping[Selection, Initializer | Keep]
 
 
-def split(rules: Rules | None) -> tuple[dict[str, Axes], dict[str, Initializer | Keep]]:
+def split(rules: Rules | None) -> tuple[dict[str, Axes], Decisions]:
     """The rules that declare axes, and the rules that decide; ArgumentError for any other value."""
     axes: dict[str, Axes] = {}
-    decisions: dict[str, Initializer | Keep] = {}
+    decisions: dict[Selection, Initializer | Keep] = {}
     for pattern, value in (rules or {}).items():
         if isinstance(value, Axes):
+            if not isinstance(pattern, str):
+                raise ArgumentError(f"the rule {pattern!r} declares axes: mean the parameter by its name's pattern")
             axes[pattern] = value
         elif isinstance(value, Initializer | Keep):
             decisions[pattern] = value
@@ -37,33 +42,30 @@ def split(rules: Rules | None) -> tuple[dict[str, Axes], dict[str, Initializer |
     return axes, decisions
 
 
-def override(plan: Plan, decisions: Mapping[str, Initializer | Keep]) -> Plan:
+def override(plan: Plan, decisions: Decisions) -> Plan:
     """The plan with the first matching rule's decision wherever one matches."""
+    parameters = [e.parameter for e in plan.entries]
+    rules = [(selection, chooser(selection, parameters), decision) for selection, decision in decisions.items()]
 
     def change(entry: Entry) -> Entry:
-        for pattern, decision in decisions.items():
-            if means(pattern, entry.parameter):
-                reason = decision.reason if isinstance(decision, Keep) else f"your rule {pattern!r}"
+        for selection, means, decision in rules:
+            if means(entry.parameter):
+                reason = decision.reason if isinstance(decision, Keep) else f"your rule {selection!r}"
                 return replace(entry, decision=decision, reason=reason, reference="")
         return entry
 
     return plan.map(change)
 
 
-def means(pattern: str, parameter: Parameter) -> bool:
-    """Whether ``pattern`` means this parameter, under any of its names."""
-    return any(matches(pattern, n, parameter.module_types, parameter.local_name) for n in parameter.names)
-
-
 def check_used(rules: Rules | None, graph: Graph) -> None:
     """ArgumentError for a rule that matches nothing: most often a misspelt name."""
     parameters = (*graph.parameters, *graph.statistics)
-    for pattern in rules or {}:
-        if not any(means(pattern, p) for p in parameters):
+    for selection in rules or {}:
+        if not any(map(chooser(selection, parameters), parameters)):
             known = {n for p in parameters for n in (*p.names, f"{p.module_types[0]}.{p.local_name}")}
-            near = difflib.get_close_matches(pattern, sorted(known), n=3, cutoff=0.5)
+            near = difflib.get_close_matches(str(selection), sorted(known), n=3, cutoff=0.5)
             hint = f" Nearest: {', '.join(near)}." if near else ""
-            raise ArgumentError(f"the rule {pattern!r} matches no parameter of the model.{hint}")
+            raise ArgumentError(f"the rule {selection!r} matches no parameter of the model.{hint}")
 
 
 def check_covered(plan: Plan) -> None:

@@ -41,6 +41,9 @@ class Selector:
         if isinstance(self.depth, bool) or not isinstance(self.depth, int | slice | None):
             raise ArgumentError(f"depth={self.depth!r} should be a whole number or a slice")
 
+    def __hash__(self) -> int:
+        return hash((self.name, str(self.role), self.module, repr(self.depth)))  # a slice has no hash
+
     def means(self, parameter: Parameter, depth: int, depths: int) -> bool:
         """Whether it means this parameter, at this depth of so many."""
         named = any(matches(self.name, n, parameter.module_types, parameter.local_name) for n in parameter.names)

@@ -87,7 +87,7 @@ def settle(
         "source": loaded.source.digest if loaded.source is not None else None,
         "network": f"{built.name} {built.identity(example)}",
         "recipe": asdict(recipe),
-        "rules": repr(sorted((rules or {}).items(), key=lambda r: r[0])),
+        "rules": repr(list((rules or {}).items())),  # in their order: the first that matches stands
         "field format": FORMAT,
         "torch": torch.__version__,
         "firstlight": __version__,
