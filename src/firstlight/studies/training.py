@@ -24,9 +24,9 @@ from ..fields import key, words
 from ..initializers import Initializer
 from ..plans import Rules
 from ..probes import Signal, measure_signal
-from ..schemes import Scheme, as_scheme, parse
+from ..schemes import Scheme, as_scheme, parse, plan
 from ..schemes.pretrained import pretrained_scheme
-from ..writers import init_
+from ..writers import apply_
 from .design import Recipe
 from .records import Point, Result, Status, Trial
 from .tasks import Split, Task
@@ -88,10 +88,13 @@ def run_trial(
 def initialize(
     model: nn.Module, scheme: str | Scheme | Initializer, seed: int, task: Task, rules: Rules | None
 ) -> None:
-    """The model's initial weights; a scheme that asks for example inputs gets the first training examples."""
+    """The initial weights; a scheme sees examples where it asks for them, or modules alone leave questions."""
     chosen = as_scheme(scheme)
-    inputs = task.batch(task.train, torch.arange(min(_EXAMPLES, len(task.train))))[0] if chosen.traced else None
-    init_(model, chosen, seed, inputs=inputs, rules=rules, digests=False)
+    made = None if chosen.traced else plan(model, None, chosen, rules=rules)
+    if made is None or made.uncovered:
+        examples = task.batch(task.train, torch.arange(min(_EXAMPLES, len(task.train))))[0]
+        made = plan(model, examples, chosen, rules=rules)
+    apply_(model, made, seed, digests=False)
 
 
 def _scheme(work: Work) -> str | Scheme | Initializer:
