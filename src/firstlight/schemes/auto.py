@@ -60,10 +60,9 @@ class _Walk:
         self.graph, self.tape = graph, tape
         self.decided: dict[str, Entry] = table_entries(graph, tape)
         for parameter in (*graph.parameters, *graph.statistics):
-            entry = None if parameter.name in self.decided else rule_entry(parameter)
-            entry = entry or (None if parameter.name in self.decided else fixed_entry(parameter, Recurrence()))
+            entry = rule_entry(parameter) or fixed_entry(parameter, Recurrence())
             if entry is not None:
-                self.decided[parameter.name] = entry
+                self.decided.setdefault(parameter.name, entry)
         self.waiting: dict[int, list[tuple[Parameter, Use]]] = defaultdict(list)
         for parameter in graph.parameters:
             if parameter.name not in self.decided and parameter.role in WEIGHTS:
