@@ -153,12 +153,20 @@ def test_json_of_a_traced_plan_writes_the_same_bits(made: Plan, tmp_path: Any) -
         ("{}", "no key"),
         ('{"firstlight_plan": 2, "scheme": "x", "entries": []}', "version 2"),
         ('{"firstlight_plan": 1, "entries": []}', "lacks"),
+        ('{"firstlight_plan": 1, "scheme": "x", "entries": [' + "9" * 400 + "]}", r"entries\[0\]"),
         ('{"firstlight_plan": 1, "scheme": "x", "entries": [3]}', r"entries\[0\]"),
     ],
 )
 def test_what_is_no_plan_is_named(text: str, words: str) -> None:
     with pytest.raises(fl.ArgumentError, match=words):
         Plan.from_json(text)
+
+
+def test_numbers_without_end_are_refused(made: Plan) -> None:
+    whole = json.loads(made.to_json())
+    whole["entries"][0]["decision"] = {"type": "Normal", "mean": 0.0, "std": 10**400}
+    with pytest.raises(fl.ArgumentError, match="which is no number"):
+        Plan.from_json(json.dumps(whole))
 
 
 def test_a_decision_of_another_type_is_not_built(made: Plan) -> None:

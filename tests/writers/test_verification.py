@@ -101,3 +101,8 @@ def test_experts_that_hold_the_same_draw_are_found() -> None:
 def test_constants_may_be_alike() -> None:
     model = nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8))
     assert fl.verify(model, fl.init_(model, "he_normal")).ok
+
+
+def test_what_is_not_drawn_may_be_alike() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    assert fl.verify(model, fl.init_(model, "identity")).ok

@@ -47,12 +47,14 @@ class Sampled:
 class Built:
     """A whole tensor: ``build(key, device)`` gives it with the layout's shape.
 
-    ``mean`` and ``std`` are the values' in theory, ``None`` where they are not defined.
+    ``mean`` and ``std`` are the values' in theory, ``None`` where they are not defined; ``random`` says whether the
+    key decides them, so that no two tensors should come out alike.
     """
 
     build: Callable[[Key, torch.device], torch.Tensor]
     mean: float | None
     std: float | None
+    random: bool = True
 
 
 Draw = Fill | Segments | Sampled | Built

@@ -90,4 +90,4 @@ def _diagonal(layout: Layout, gain: float) -> Draw:
     ones = layout.blocks * count
     mean = gain * ones / n if n else 0.0
     std = (max(0.0, gain * gain * ones / n - mean * mean)) ** 0.5 if n else 0.0
-    return Built(build, mean, std)
+    return Built(build, mean, std, random=False)

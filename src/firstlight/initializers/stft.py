@@ -61,7 +61,7 @@ class Stft(Initializer):
         def build(key: Key, device: torch.device) -> torch.Tensor:  # noqa: ARG001 - nothing random in it
             return self._kernel(bins, frame, points).reshape(layout.shape).to(device)
 
-        return Built(build, None, None)
+        return Built(build, None, None, random=False)
 
     def _kernel(self, bins: int, frame: int, points: int) -> torch.Tensor:
         window = torch.ones(frame, dtype=torch.float64)

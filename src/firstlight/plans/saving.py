@@ -21,6 +21,7 @@ from ..initializers import Initializer
 from .records import Entry, Keep, NormOf, OwnReset
 
 VERSION = 1
+_LARGEST = 1.7e308  # JSON's numbers have no end, Python's whole ones neither
 _DECISIONS: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (Keep, NormOf, OwnReset, *vars(initializers).values())
@@ -114,7 +115,8 @@ def _value(hint: Any, value: object, where: str) -> Any:
     if hint is float:
         if value in ("inf", "-inf", "nan"):
             return float(str(value))
-        return _checked(isinstance(value, float | int) and not isinstance(value, bool), value, where, "number")
+        number = isinstance(value, float | int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return _checked(number, value, where, "number")
     if hint is torch.dtype:
         found = getattr(torch, value, None) if isinstance(value, str) else None
         return _checked(isinstance(found, torch.dtype), found, where, "dtype")
@@ -123,7 +125,8 @@ def _value(hint: Any, value: object, where: str) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return _record(hint, value, where)
     if hint is int:
-        return _checked(isinstance(value, int) and not isinstance(value, bool), value, where, "whole number")
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        return _checked(whole, value, where, "whole number")
     return _checked(isinstance(value, hint), value, where, getattr(hint, "__name__", hint))
 
 

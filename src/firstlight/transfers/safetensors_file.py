@@ -79,7 +79,7 @@ class Loaded(Initializer):
         def build(key: Key, device: torch.device) -> torch.Tensor:  # noqa: ARG001 - loaded, not drawn
             return values.to(device)
 
-        return Built(build, mean=None, std=None)
+        return Built(build, mean=None, std=None, random=False)
 
     def _read(self) -> torch.Tensor:
         open_weights(self.path)

@@ -84,6 +84,10 @@ def _write_constants(write: Write) -> None:
 
 def _records(writes: Sequence[Write], digests: bool) -> tuple[Written, ...]:
     return record(
-        ((w.entry, w.tensor, w.key.stream if isinstance(w.draw, Sampled | Built) else None) for w in writes),
+        ((w.entry, w.tensor, w.key.stream if _is_random(w) else None) for w in writes),
         digests,
     )
+
+
+def _is_random(write: Write) -> bool:
+    return isinstance(write.draw, Sampled) or (isinstance(write.draw, Built) and write.draw.random)

@@ -136,7 +136,7 @@ def _given(values: torch.Tensor) -> Built:
     def build(key: Key, device: torch.device) -> torch.Tensor:  # noqa: ARG001 - already drawn
         return values.to(device)
 
-    return Built(build, mean=None, std=None)
+    return Built(build, mean=None, std=None, random=False)
 
 
 def _own_resets(plan: Plan, places: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
