@@ -26,6 +26,7 @@ ORDER = [
     "schemes",
     "writers",
     "probes",
+    "checks",
     "studies",
     "cli",
 ]
