@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import final
 
 import torch
 
@@ -34,7 +35,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What messages and reports call it: a path, "the state dict", "the model ResNet"."""
+        """What messages and reports call it: a path in quotes, "the state dict", "the model ResNet"."""
 
     @property
     @abstractmethod
@@ -48,3 +49,41 @@ class Source(ABC):
         Raises:
             TransferError: it cannot be read; the message names the source and the tensor.
         """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided on the way, a sentence each: which section was taken, which of two formats."""
+        return ()
+
+
+@final
+@dataclass(frozen=True)
+class Noted(Source):
+    """A source and one more note on how it was found."""
+
+    source: Source
+    note: str
+
+    @property
+    def label(self) -> str:
+        """The source's."""
+        return self.source.label
+
+    @property
+    def tensors(self) -> Mapping[str, Stored]:
+        """The source's."""
+        return self.source.tensors
+
+    def read(self, name: str, index: tuple[slice, ...] | None = None) -> torch.Tensor:
+        """From the source."""
+        return self.source.read(name, index)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The source's, and the one more."""
+        return (*self.source.notes, self.note)
+
+
+def part(values: torch.Tensor, index: tuple[slice, ...] | None) -> torch.Tensor:
+    """A view of the part of a tensor that ``index`` names, all of it where there is none."""
+    return values if index is None else values[index]
