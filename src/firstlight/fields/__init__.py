@@ -7,16 +7,19 @@ no value. Initializers build transforms and keys, writers fill tensors with them
 
 from __future__ import annotations
 
-from .fill import ENGINES, Job, fill_, fill_many_, values, words
+from .boxes import Box
+from .fill import ENGINES, Job, box_words, fill_, fill_many_, values, words
 from .keys import FORMAT, Key, key
 from .transforms import Transform, normal, truncated_normal, uniform
 
 __all__ = [
     "ENGINES",
     "FORMAT",
+    "Box",
     "Job",
     "Key",
     "Transform",
+    "box_words",
     "fill_",
     "fill_many_",
     "key",

@@ -7,6 +7,7 @@ neither writes directly is generated in pieces and copied. Initializers and writ
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from torch.autograd.graph import increment_version
 
 from ..errors import ArgumentError, UnknownNameError
 from . import reference
+from .boxes import Box
 from .keys import Key
 from .llvm import engine as native
+from .philox import GROUP
 from .tensors import DTYPES, PLAIN, is_flat, parts, refuse_unfit
 from .transforms import WORDS, Transform
 
@@ -30,6 +33,8 @@ SIZE: Final = 1 << 63
 """Elements of a field."""
 BUFFER: Final = 1 << 20
 """Elements that are generated at once for a tensor that cannot be written directly."""
+WIDEST: Final = 16
+"""Up to so many times a block's elements are computed where that spares short runs."""
 
 
 @final
@@ -42,12 +47,14 @@ class Job:
         transform: what the field's words become.
         key: which field.
         start: index of the first element, start + numel ≤ 2⁶³.
+        box: which block of a whole tensor this one is; i then counts the whole tensor's elements.
     """
 
     tensor: Tensor
     transform: Transform
     key: Key
     start: int = 0
+    box: Box | None = None
 
 
 def fill_(tensor: Tensor, transform: Transform, key: Key, start: int = 0, engine: str | None = None) -> Tensor:
@@ -105,7 +112,14 @@ def fill_many_(jobs: Sequence[Job], engine: str | None = None) -> None:
     works: list[native.Work] = []
     others: list[Job] = []
     for job in jobs:
-        if job.tensor.numel() and job.tensor.is_cpu and is_flat(job.tensor) and _native(job, engine):
+        job = _plain(job)
+        if (
+            job.box is None
+            and job.tensor.numel()
+            and job.tensor.is_cpu
+            and is_flat(job.tensor)
+            and _native(job, engine)
+        ):
             works.append((job.tensor, job.transform, job.key, operator.index(job.start)))
         else:
             others.append(job)
@@ -114,7 +128,10 @@ def fill_many_(jobs: Sequence[Job], engine: str | None = None) -> None:
         increment_version(tensor)
     with torch.no_grad():
         for job in others:
-            _fill_indirectly(job, engine)
+            if job.box is None:
+                _fill_indirectly(job, engine)
+            else:
+                _fill_box(job, job.box, engine)
 
 
 def values(
@@ -155,6 +172,33 @@ def words(key: Key, start: int, stop: int) -> Tensor:
     return result
 
 
+def box_words(key: Key, box: Box, device: torch.device) -> Tensor:
+    """The raw field over a block of a tensor, in the block's shape: int32 with the bits of the words."""
+    out = torch.empty(box.size, dtype=torch.int32, device=device)
+    job = _plain(Job(out, WORDS, key, box=box))
+    if not out.numel():
+        return out
+    if job.box is not None:
+        _fill_box(job, job.box, None)
+    elif out.is_cpu and _native(job, None):
+        native.write([(out, WORDS, key, job.start)])
+    else:
+        reference.fill(out.view(-1), WORDS, key, job.start)
+    return out
+
+
+def _plain(job: Job) -> Job:
+    """The job without its box, where that is one run of the field."""
+    if job.box is None:
+        return job
+    if not job.box.numel:
+        return Job(job.tensor, job.transform, job.key)
+    first = job.box.first
+    if first is None:
+        return job
+    return Job(job.tensor, job.transform, job.key, operator.index(job.start) + first)
+
+
 def _length(start: int, stop: int) -> int:
     """Number of elements of a range of the field."""
     if not 0 <= start <= stop <= SIZE:
@@ -174,10 +218,11 @@ def _check(job: Job, engine: str | None) -> None:
         start = operator.index(job.start)
     except TypeError:
         raise ArgumentError(f"start={job.start!r} is not an integer") from None
-    if not 0 <= start <= SIZE - tensor.numel():
-        raise ArgumentError(
-            f"start={start} with {tensor.numel()} elements leaves the field: 0 ≤ start, start + n ≤ 2**63"
-        )
+    if job.box is not None and job.box.size != tuple(tensor.shape):
+        raise ArgumentError(f"{job.box} is no block of the shape {tuple(tensor.shape)}")
+    count = tensor.numel() if job.box is None else math.prod(job.box.shape)
+    if not 0 <= start <= SIZE - count:
+        raise ArgumentError(f"start={start} with {count} elements leaves the field: 0 ≤ start, start + n ≤ 2**63")
 
 
 @cache
@@ -232,3 +277,36 @@ def _fill_indirectly(job: Job, engine: str | None) -> None:
         else:
             native.write([(buffer, job.transform, job.key, start + offset)])
         part.copy_(buffer)
+
+
+def _fill_box(job: Job, box: Box, engine: str | None) -> None:
+    """Fill a block of a whole tensor whose elements are not neighbours there, in pieces."""
+    tensor, start = job.tensor.detach(), operator.index(job.start)
+    by_reference = not _native(job, engine) if tensor.is_cpu else _has_float64(tensor.device.type)
+    device = tensor.device if by_reference else torch.device("cpu")
+    axis = box.cut
+    # A group of 64 is computed at once: where only a few of neighbouring elements are wanted, all are as fast.
+    widen = math.prod(box.size[axis:]) < GROUP and box.shape[axis] <= WIDEST * box.size[axis]
+    for place, part in box.parts(BUFFER // WIDEST if widen else BUFFER):
+        target = tensor[place]
+        if not widen and is_flat(target) and target.device == device:
+            _fill_runs(target, job, part, start, by_reference)
+            continue
+        made = part.widened(axis) if widen else part
+        buffer = torch.empty(made.size, dtype=tensor.dtype, device=device)
+        _fill_runs(buffer, job, made, start, by_reference)
+        target.copy_(buffer.narrow(axis, part.start[axis] - made.start[axis], part.size[axis]))
+    increment_version(job.tensor)
+
+
+def _fill_runs(flat: Tensor, job: Job, box: Box, start: int, by_reference: bool) -> None:
+    """Fill a contiguous tensor with a block of the field, run by run."""
+    starts, length = box.runs()
+    starts += start
+    if not by_reference:
+        native.write_runs(flat, job.transform, job.key, starts, length)
+    elif len(starts) == 1:
+        reference.fill(flat.view(-1), job.transform, job.key, int(starts[0]))
+    else:
+        index = torch.from_numpy(starts).to(flat.device)[:, None] + torch.arange(length, device=flat.device)
+        reference.fill_at(flat.view(-1), job.transform, job.key, index.view(-1))

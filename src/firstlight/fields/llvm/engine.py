@@ -13,11 +13,13 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keys import Key
-from ..transforms import Transform
+from ..transforms import CONSTANTS, Transform
 from .layout import JOB, PIECE
 from .threads import Run, share
 
@@ -30,6 +32,12 @@ DTYPES: Final = {
 }
 ALONE: Final = 32768
 """Up to so many elements, waking a thread costs more than it gives."""
+
+RUNS: Final = np.dtype(
+    [(name, "<u8") for name in ("pointer", "start", "count", "seed", "stream")]
+    + [("constants", f"V{CONSTANTS.size}"), ("kernel", "<u8"), ("end", "<u8")]
+)
+"""The record of ``JOB``, for many at once."""
 
 Work = tuple[Tensor, Transform, Key, int]
 """A contiguous CPU tensor, what to write, and the field index of its first element."""
@@ -122,3 +130,27 @@ def write(works: Sequence[Work]) -> None:
         share(run, _STATE.member, packed, len(records), pieces, threads, works)
     else:
         run(packed, len(records), None)
+
+
+def write_runs(tensor: Tensor, transform: Transform, key: Key, starts: NDArray[np.int64], length: int) -> None:
+    """Write a contiguous CPU tensor that holds runs of ``length`` field elements each, from ``starts`` on.
+
+    Raises:
+        UnavailableError: this computer cannot run the kernel; nothing has been written then.
+    """
+    address = kernel(transform.kind, tensor.dtype)
+    run = _STATE.run
+    if run is None or not length:
+        return
+    ends = np.cumsum((((starts + (length - 1)) >> 6) - (starts >> 6)) // PIECE + 1)
+    records = np.empty(len(starts), RUNS)
+    records["pointer"] = tensor.data_ptr() + np.arange(len(starts), dtype=np.uint64) * (length * tensor.itemsize)
+    records["start"], records["count"] = starts, length
+    records["seed"], records["stream"] = key.seed, key.stream
+    records["constants"], records["kernel"], records["end"] = np.void(transform.packed), address, ends
+    packed, pieces = records.tobytes(), int(ends[-1])
+    threads = min(torch.get_num_threads(), pieces)
+    if threads > 1 and tensor.numel() > ALONE:
+        share(run, _STATE.member, packed, len(starts), pieces, threads, tensor)
+    else:
+        run(packed, len(starts), None)
