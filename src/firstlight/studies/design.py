@@ -42,6 +42,7 @@ SEEDS = 10
 STEPS = 200
 BATCH = 32
 PRETRAINED = "pretrained"
+SELECTED = "weight_selection"
 POINTS = 20
 
 
@@ -120,12 +121,12 @@ def _arm(scheme: str | Initializer, task: Task) -> Arm:
         return Arm(repr(scheme), scheme, f"{scheme!r} #{code_digest(type(scheme))[:16]}")
     if not isinstance(scheme, str):
         raise ArgumentError(f"{scheme!r} is no scheme: give a name such as 'he_normal', or an initializer")
-    if scheme.strip() == PRETRAINED:
+    if scheme.strip() in (PRETRAINED, SELECTED):
         if task.source is None:
             raise ArgumentError(
                 f"the task {task.name!r} has no source to train on first: give weights, pretrained(file.safetensors)"
             )
-        return Arm(PRETRAINED, PRETRAINED, PRETRAINED)
+        return Arm(scheme.strip(), scheme.strip(), scheme.strip())
     label = parse(scheme).label
     return Arm(label, label, label + _weights_hash(label))
 
@@ -163,11 +164,6 @@ def make_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 def grid(arms: Sequence[Arm], rates: Sequence[float], seeds: Sequence[int]) -> tuple[Trial, ...]:
     """Every arm at every learning rate from every seed; seed by seed, so that early results compare all arms."""
     return tuple(Trial("target", a.label, r, s) for s in seeds for r in rates for a in arms)
-
-
-def source_grid(rates: Sequence[float], seeds: Sequence[int]) -> tuple[Trial, ...]:
-    """The runs that train what ``pretrained`` starts from: He's initialization at every learning rate and seed."""
-    return tuple(Trial("source", "he_normal", r, s) for s in seeds for r in rates)
 
 
 def _count(name: str, value: int) -> int:

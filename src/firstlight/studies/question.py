@@ -24,9 +24,10 @@ from ..fields import FORMAT
 from ..initializers import Initializer
 from ..plans import Rules
 from .data import load_task
-from .design import PRETRAINED, Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
+from .design import Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
 from .models import Model, ModelSource, checked_example
 from .records import Setting
+from .sources import Source, settle_sources, teacher_identity
 from .tasks import Task
 from .training import initialize
 
@@ -45,11 +46,12 @@ class Question:
     rules: Rules | None
     fingerprint: Mapping[str, object]
     parameters: int
+    sources: tuple[Source, ...]
 
     @property
-    def needs_source(self) -> bool:
-        """Whether an arm starts from weights that the study trains itself."""
-        return any(a.scheme == PRETRAINED for a in self.arms)
+    def source_fingerprint(self) -> Mapping[str, object]:
+        """What decides the sources' trials alone: the same for studies that differ in their task's size."""
+        return {k: v for k, v in self.fingerprint.items() if k not in ("task", "recipe")}
 
 
 def settle(
@@ -65,6 +67,7 @@ def settle(
     target: float | None,
     baseline: str | None,
     rules: Rules | None,
+    teacher: ModelSource | None,
 ) -> Question:
     """Check the whole question; whatever is wrong with it is found here."""
     loaded = load_task(task)
@@ -73,10 +76,11 @@ def settle(
     rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
     built = Model(model, loaded.input_shape, len(loaded.classes))
     example = checked_example(built, loaded)
-    if loaded.source is not None and any(a.scheme == PRETRAINED for a in arms):
-        checked_example(built.for_task(loaded.source), loaded.source)
+    own = None if loaded.source is None else make_recipe(loaded.source, optimizer, steps, epochs, batch_size, None)
+    sources = settle_sources(arms, built, teacher, loaded, own, rates, chosen_seeds)
+    starting = {s.arm for s in sources}
     for arm in arms:
-        initialize(built(), "he_normal" if arm.scheme == PRETRAINED else arm.scheme, 0, loaded, rules)
+        initialize(built(), "he_normal" if arm.label in starting else arm.scheme, 0, loaded, rules)
     labels = [a.label for a in arms]
     if baseline is None:
         baseline = "torch" if "torch" in labels else labels[0]
@@ -84,7 +88,8 @@ def settle(
         raise UnknownNameError.of("baseline among the arms", baseline, labels)
     fingerprint = {
         "task": f"{loaded.name} {loaded.digest}",
-        "source": loaded.source.digest if loaded.source is not None else None,
+        "source": None if loaded.source is None else f"{loaded.source.digest} {asdict(own) if own else ''}",
+        "teacher": teacher_identity(sources),
         "network": f"{built.name} {built.identity(example)}",
         "recipe": asdict(recipe),
         "rules": repr(list((rules or {}).items())),  # in their order: the first that matches stands
@@ -93,7 +98,7 @@ def settle(
         "firstlight": __version__,
     }
     parameters = sum(p.numel() for p in example.parameters())
-    return Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters)
+    return Question(loaded, built, recipe, arms, rates, chosen_seeds, baseline, rules, fingerprint, parameters, sources)
 
 
 def default_folder(question: Question) -> Path:

@@ -23,7 +23,15 @@ FILE = "study.sqlite"
 WEIGHTS = "weights"
 SCRATCH = ".task"
 # What firstlight puts into a run folder; the study itself last, so that a folder is known for ours until it is empty.
-_OURS = (f"{WEIGHTS}/source-*.*", f"{SCRATCH}/**/*", "report.html", "results.csv", "results.json", f"{FILE}*")
+_OURS = (
+    f"{WEIGHTS}/source-*.*",
+    f"{WEIGHTS}/teacher-*.*",
+    f"{SCRATCH}/**/*",
+    "report.html",
+    "results.csv",
+    "results.json",
+    f"{FILE}*",
+)
 _VERSION = "1"
 _TABLES = frozenset({"meta", "results"})
 _SCHEMA = """
