@@ -48,13 +48,21 @@ class Built:
     """A whole tensor: ``build(key, device)`` gives it with the layout's shape.
 
     ``mean`` and ``std`` are the values' in theory, ``None`` where they are not defined; ``random`` says whether the
-    key decides them, so that no two tensors should come out alike.
+    key decides them, so that no two tensors should come out alike. ``part(key, device, slices)`` gives a block of the
+    tensor alone, for a rank that holds a shard; without it the whole is built and cut.
     """
 
     build: Callable[[Key, torch.device], torch.Tensor]
     mean: float | None
     std: float | None
     random: bool = True
+    part: Callable[[Key, torch.device, tuple[slice, ...]], torch.Tensor] | None = None
+
+    def block(self, key: Key, device: torch.device, slices: tuple[slice, ...]) -> torch.Tensor:
+        """The block of the tensor at ``slices``, one slice an axis."""
+        if self.part is not None:
+            return self.part(key, device, slices)
+        return self.build(key, device)[slices]
 
 
 Draw = Fill | Segments | Sampled | Built
