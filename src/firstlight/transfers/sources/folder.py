@@ -45,7 +45,8 @@ def weights_in(folder: Path) -> tuple[Path, str]:
     names = ", ".join(p.name for p in found[:8]) + (", …" if len(found) > 8 else "")
     shards = " They look like shards without their index: download it too." if "-of-" in found[0].name else ""
     raise TransferError(
-        f"the folder {str(folder)!r} holds {len(found)} files that could be the weights: {names}. Give the path of one.{shards}"
+        f"the folder {str(folder)!r} holds {len(found)} files that could be the weights: {names}. "
+        f"Give the path of one.{shards}"
     )
 
 
@@ -53,7 +54,8 @@ def _missing(folder: Path) -> str:
     if (folder / ".metadata").is_file():
         return (
             "it is a torch.distributed.checkpoint, whose metadata is a pickle that torch opens without protection. "
-            "Where you trust it, convert it: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, 'w.pt')"
+            "Where you trust it, convert it: "
+            "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, 'weights.pt')"
         )
     if any(folder.glob("*.h5")) or any(folder.glob("*.msgpack")):
         return (

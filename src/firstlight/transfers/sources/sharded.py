@@ -98,8 +98,8 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _beside(path: Path, name: str) -> Path:
     """The file ``name`` in the index's own folder; a link out of it only into the store of a Hugging Face cache."""
-    if name in ("", ".", "..") or any(c in name for c in "/\\:\0"):
-        raise _bad(path, f"it names {name!r}, which is not a file beside it")
+    if name in ("", ".", "..") or name.endswith(".json") or any(c in name for c in "/\\:\0"):
+        raise _bad(path, f"it names {name!r}, which is not a weights file beside it")
     file = path.parent / name
     if not file.is_file():
         raise _bad(path, f"the file {name!r} that it names is not there")
