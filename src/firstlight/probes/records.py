@@ -404,4 +404,4 @@ class Light:
         return next((w for w in self.weights if name == w.name or name in w.aliases), None)
 
 
-LossFunction = Callable[[Any, Any], Any]
+LossFunction = Callable[..., Any]

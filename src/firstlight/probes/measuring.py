@@ -1,0 +1,216 @@
+"""``measure``: one forward and one backward of a model on a batch, as a ``Light``.
+
+The public verb ``fl.probe`` is this and the findings that ``checks`` makes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, DataError, FirstlightError, ModelError
+from ..graphs import Graph, structure, trace
+from ..graphs.known import tensors_in
+from .depths import depth_scales, streams_of
+from .following import Follower, unwrapped
+from .losses import loss_record
+from .origins import Finder, FoundError, of_gradients, of_parameters
+from .placing import placed
+from .ranks import over_ranks
+from .records import Light, LossFunction, Origin, Place
+from .running import Call, Ran, call_of, plainly, run_watched
+from .spectra import jacobian_of
+from .statistics import Limits
+from .untouched import untouched
+from .updates import updates_of
+from .weighing import weigh
+
+
+def measure(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any = None,
+    loss_fn: LossFunction | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    lr: float | None = None,
+    jacobian: bool = False,
+    max_samples: int = 256,
+    max_positions: int = 256,
+    seed: int = 0,
+    graph: Graph | None = None,
+) -> Light:
+    """Measure how the signal travels through a model, forward and backward, and leave the model as it was.
+
+    One forward and one backward pass in the mode the model is in. Parameters, gradients, buffers, flags, hooks and
+    random states come back bit for bit, also when something raises or Ctrl-C is pressed.
+
+    Args:
+        model: any module. Compiled ones are measured uncompiled, wrapped ones inside their wrapper.
+        inputs: one batch, as the model is called: a tensor, a tuple of positional or a dict of keyword arguments.
+        targets: what the loss compares with.
+        loss_fn: called with (outputs, targets), or with the outputs alone where there are no targets; gives a scalar.
+            Without it: the output's own ``loss``, cross-entropy for whole numbers, squared error for real ones; and
+            without targets a random projection of the outputs takes the loss's place.
+        optimizer: the one that will train the model: its first update is set beside each weight.
+        lr: the same for plain SGD of this learning rate.
+        jacobian: whether to measure the spectrum of ∂ output / ∂ input, which costs more than the rest.
+        max_samples, max_positions: how much of each value is looked at: memory and time stay bounded.
+        seed: of the random state in which the forward runs (dropout), and of what is drawn to measure.
+        graph: the model's, where it was traced before.
+
+    Returns:
+        The record: every weight call, activation, norm, softmax and residual join in execution order, every parameter.
+
+    Raises:
+        ModelError: the model has no parameters, or its forward or backward raised.
+        ArgumentError: inputs, targets, the loss or an option do not fit.
+        DataError: inputs or targets hold NaN.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    >>> light = measure(model, torch.randn(64, 16), torch.arange(64) % 4)
+    >>> [place.op for place in light]
+    ['input 0', 'linear', 'relu', 'linear', 'output']
+    """
+    model = _checked(model, max_samples, max_positions)
+    notes = _compiled(model)
+    with torch.inference_mode(False):
+        call, own_targets = call_of(inputs), _off_graph(targets)
+    _refuse_nan("inputs", (call.args, call.kwargs))
+    _refuse_nan("targets", own_targets)
+    updates = updates_of(optimizer, lr, model)
+    graph, more = _graph(model, inputs) if graph is None else (graph, ())
+    limits = Limits(max_samples, max_positions)
+    with untouched(model), plainly():
+        torch.manual_seed(seed)
+        try:
+            ran = _ran(model, call, own_targets, loss_fn, limits)
+        except BaseException:
+            _reshard(model)
+            raise
+        places = placed(ran.observer.found.places, graph)
+        weights = weigh(model, graph, ran.gradients, updates)
+        origin = _origin(model, call, ran, places, seed)
+        spectrum = jacobian_of(model, call, seed) if jacobian else None
+    if ran.gradients == {}:
+        more = (*more, "no gradient: the loss depends on no trainable parameter")
+    first = next(iter(model.parameters()))
+    light = Light(
+        model=type(model).__name__,
+        training=model.training,
+        device=str(first.device),
+        dtype=str(first.dtype).removeprefix("torch."),
+        places=places,
+        weights=weights,
+        batch=call.batch,
+        loss=None if ran.value is None else loss_record(ran.value, ran.observer.found.losses),
+        jacobian=spectrum,
+        origin=origin,
+        projected=ran.value is None,
+        optimizer="" if updates is None else updates.name,
+        notes=(*notes, *more),
+        graph=graph,
+    )
+    light = over_ranks(light, model)
+    return replace(light, streams=streams_of(light.places), depth_scales=depth_scales(light.places))
+
+
+def _checked(model: nn.Module, samples: int, positions: int) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is {type(model).__name__}: give a torch.nn.Module")
+    for name, value in (("max_samples", samples), ("max_positions", positions)):
+        if not (isinstance(value, int) and value > 0):
+            raise ArgumentError(f"{name}={value!r} should be a whole number > 0")
+    model = unwrapped(model)
+    if next(iter(model.parameters()), None) is None:
+        raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to probe")
+    return model
+
+
+def _compiled(model: nn.Module) -> tuple[str, ...]:
+    compiled = any(
+        type(m).__name__ == "OptimizedModule" or getattr(m, "_compiled_call_impl", None) is not None
+        for m in model.modules()
+    )
+    return ("compiled modules were measured uncompiled: the same numbers to rounding",) if compiled else ()
+
+
+def _off_graph(targets: Any) -> Any:
+    return call_of((targets,)).args[0]
+
+
+def _refuse_nan(what: str, value: object) -> None:
+    for tensor in tensors_in(value):
+        if tensor.is_floating_point() and not tensor.is_meta and bool(torch.isnan(tensor).any()):
+            where = torch.isnan(tensor)
+            first = tuple(int(i) for i in where.nonzero()[0])
+            raise DataError(
+                f"{what} of shape {tuple(tensor.shape)} hold {int(where.sum())} NaN of {tensor.numel()} values, the "
+                f"first at {first}: clean the batch; nothing can be measured through them"
+            )
+
+
+def _graph(model: nn.Module, inputs: Any) -> tuple[Graph, tuple[str, ...]]:
+    """The traced graph; from the modules alone, with a note, where the model cannot be traced."""
+    try:
+        return trace(model, inputs), ()
+    except ModelError as error:
+        return structure(model), (f"not traced, so roles come from the modules alone: {_short(error)}",)
+    except FirstlightError:
+        raise
+    except Exception as error:  # a model may do anything under fake tensors
+        return structure(model), (f"not traced, so roles come from the modules alone: {type(error).__name__}",)
+
+
+def _short(error: Exception) -> str:
+    text = str(error).split("\n")[0]
+    return text if len(text) <= 160 else f"{text[:159]}…"
+
+
+def _ran(model: nn.Module, call: Call, targets: Any, loss_fn: LossFunction | None, limits: Limits) -> Ran:
+    """Forward and backward; the backward a whole one where the model's shards or checkpoints need it."""
+    sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
+    try:
+        return run_watched(model, call, targets, loss_fn, limits, whole=sharded)
+    except ModelError as error:
+        if sharded or "torch.utils.checkpoint is incompatible" not in str(error):
+            raise
+    return run_watched(model, call, targets, loss_fn, limits, whole=True)
+
+
+def _reshard(model: nn.Module) -> None:
+    """Give back what a sharded model gathered for the forward that did not end."""
+    for module in model.modules():
+        reshard = getattr(module, "reshard", None)
+        if callable(reshard) and hasattr(module, "unshard"):
+            reshard()
+
+
+def _origin(model: nn.Module, call: Call, ran: Ran, places: tuple[Place, ...], seed: int) -> Origin | None:
+    """Where the first value that is not finite came from; ``None`` where all are finite."""
+    forward = any(p.forward is not None and p.forward.nonfinite for p in places)
+    lost = ran.value is not None and not _finite(ran.value)
+    if not (forward or lost):
+        return of_gradients(places)
+    held = of_parameters(model)
+    if held is not None:
+        return held
+    follower = Follower(model)
+    torch.manual_seed(seed)
+    try:
+        with Finder(follower), follower.followed(), torch.no_grad():
+            call.on(model)
+    except FoundError as found:
+        where = (found.origin.module, found.origin.op)
+        place = next((p.index for p in places if (p.module, p.op) == where and p.forward and p.forward.nonfinite), None)
+        return replace(found.origin, place=place)
+    return (
+        Origin("loss", "", ran.observer.found.losses[-1].op if ran.observer.found.losses else "loss") if lost else None
+    )
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0

@@ -1,0 +1,331 @@
+"""One forward of the real model, watched call by call: statistics are taken while a tensor is there, none is kept.
+
+A function mode sees every call of a torch function. What comes from the inputs, what from weights, how many weight
+calls lie behind a value and which axis holds its units is carried along with the tensors. ``measuring`` runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ..graphs.callnames import call_name
+from ..graphs.known import tensors_in
+from ..graphs.ops import (
+    ACTIVATIONS,
+    ATTENTION,
+    CONVS,
+    EMBEDDINGS,
+    MATMULS,
+    NORMS,
+    SUMS,
+    TRANSPOSED_CONVS,
+    WEIGHT_CALLS,
+    words,
+)
+from ..graphs.recorder import _FORM
+from ..graphs.structure import slots
+from .attentions import attention_entropy
+from .following import Follower, Visit, first_tensor
+from .losses import LOSSES, LossCall, read_loss
+from .records import Backward, Forward, Kind
+from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, part
+
+_SOFTMAX = words("softmax log_softmax")
+_NOT_ALONE = words("abs square clamp clamp_max glu")  # arithmetic more often than activations
+_CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
+_UNITS_LAST = words("linear layer_norm rms_norm scaled_dot_product_attention lstm gru rnn_tanh rnn_relu") | (
+    MATMULS | EMBEDDINGS
+)
+_POOLS = words(
+    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
+)
+_MHA = "multi_head_attention_forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What is known of a tensor: whether it depends on the inputs, the parameters that alone made it, its depth."""
+
+    data: bool
+    weights: tuple[str, ...] = ()
+    depth: int = 0
+    unit: int = -1
+
+
+@dataclass(slots=True)
+class Seen:
+    """A place as it was observed; the gradient comes later."""
+
+    module: str
+    module_type: str
+    op: str
+    kind: Kind
+    parameters: tuple[str, ...]
+    depth: int
+    shape: tuple[int, ...]
+    dtype: str
+    occurrence: int
+    forward: Forward | None
+    backward: Backward | None = None
+    calls: int = 1
+    hooked: bool = False
+
+
+@dataclass(slots=True)
+class Observed:
+    """What one forward showed."""
+
+    places: list[Seen] = field(default_factory=list)
+    losses: list[LossCall] = field(default_factory=list)
+
+
+class Observer(TorchFunctionMode):
+    """Watches the calls of a model on ``batch`` samples; entered for the forward, and again for the backward pass."""
+
+    def __init__(self, model: nn.Module, follower: Follower, batch: int, limits: Limits) -> None:
+        """Nothing seen yet."""
+        super().__init__()
+        self.found = Observed()
+        self.again = False  # in the backward pass: what runs then was seen before
+        self._follower = follower
+        self._batch, self._limits = batch, limits
+        self._trails: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._names: dict[Callable[..., object], str] = {}
+        self._keys: dict[tuple[str, str, int], Seen] = {}
+        self._deepest = 0
+        self._own = False
+        names: dict[int, str] = {}
+        for slot in slots(model):
+            if not slot.is_buffer:
+                known = names.get(id(slot.tensor))
+                names[id(slot.tensor)] = slot.name if known is None else min(known, slot.name)
+            else:
+                self._trails[slot.tensor] = Trail(False)
+        self._parameters = names
+
+    def put_inputs(self, inputs: object) -> None:
+        """The model's inputs: what is made of them is data."""
+        for i, tensor in enumerate(tensors_in(inputs)):
+            self._trails[tensor] = Trail(True, unit=1 if tensor.dim() >= 4 else -1)
+            if tensor.is_floating_point():
+                self._place(f"input {i}", Kind.INPUT, (), 0, tensor, i, tensor, unit=1 if tensor.dim() >= 4 else -1)
+
+    def put_output(self, out: object) -> None:
+        """What the model gave."""
+        tensor = first_tensor(out)
+        if tensor is not None:
+            trail = self._trail(tensor)
+            self._follower.restart()
+            self._place("output", Kind.OUTPUT, (), trail.depth, tensor, 0, tensor, unit=trail.unit)
+
+    def left(self, visit: Visit, module: nn.Module, out: object) -> None:
+        """A module returned: one that hides its calls (scripted, a kernel of its own) is a place itself."""
+        opaque = not visit.calls and not visit.seen and any(True for _ in module.parameters())
+        tensor = first_tensor(out) if opaque else None
+        if tensor is None or self.again:
+            return
+        names = tuple(sorted({self._parameters[id(p)] for p in module.parameters() if id(p) in self._parameters}))
+        self._deepest += 1
+        self._trails[tensor] = Trail(True, depth=self._deepest, unit=1 if tensor.dim() >= 4 else -1)
+        here = Visit(module, visit.path, visit.kind)
+        self._place(type(module).__name__, Kind.WEIGHT, names, self._deepest, tensor, 0, tensor, here=here)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        name = self._names.get(func)
+        if name is None:
+            name = self._names.setdefault(func, call_name(func))
+        if name in _FORM or self._own:
+            return func(*args, **(kwargs or {}))
+        return self._call(func, name, args, kwargs or {})
+
+    def _call(
+        self, func: Callable[..., object], op: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        here = self._follower.here
+        occurrence = here.calls[op]
+        here.calls[op] += 1
+        here.seen += 1
+        read = tensors_in((args, kwargs))
+        trails = [self._trail(t) for t in read]
+        if op in LOSSES and not self.again:
+            self.found.losses.append(read_loss(op, args, kwargs))
+        out = func(*args, **kwargs)
+        made = tensors_in(out)
+        if not made or not read:
+            return out
+        trail = self._joined(op, args, read, trails, made[0])
+        for tensor in made:
+            self._trails[tensor] = trail
+        if trail.data and made[0].is_floating_point():
+            kind = self._kind(op, read, trails)
+            if kind is not None:
+                self._observe(op, kind, occurrence, read, trails, trail, args, kwargs, made[0])
+        return out
+
+    def _trail(self, tensor: torch.Tensor) -> Trail:
+        found = self._trails.get(tensor)  # type: ignore[no-untyped-call]
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        name = self._parameters.get(id(tensor))
+        if name is not None:
+            return Trail(False, (name,))
+        if isinstance(tensor, nn.Parameter):
+            return Trail(False)  # what shards and their gathering put in a parameter's place
+        if tensor.grad_fn is not None:
+            return Trail(True, depth=self._deepest)  # made out of sight
+        return Trail(False)
+
+    def _joined(
+        self, op: str, args: tuple[object, ...], read: list[torch.Tensor], trails: list[Trail], out: torch.Tensor
+    ) -> Trail:
+        data = [t for t in trails if t.data]
+        names = tuple(dict.fromkeys(n for t in trails if not t.data for n in t.weights))
+        if not data:
+            return Trail(False, names)
+        depth = max(t.depth for t in data) + (op in WEIGHT_CALLS and bool(names))
+        self._deepest = max(self._deepest, depth)
+        return Trail(True, (), depth, _unit(op, args, read, trails, out))
+
+    def _kind(self, op: str, read: list[torch.Tensor], trails: list[Trail]) -> Kind | None:
+        if op in WEIGHT_CALLS and any(t.weights for t in trails if not t.data):
+            return Kind.WEIGHT
+        if op in ATTENTION:
+            return Kind.ATTENTION
+        if op in _SOFTMAX:
+            return Kind.SOFTMAX
+        if op in NORMS:
+            return Kind.NORM
+        if op in _POOLS:
+            return Kind.POOL
+        if op in ACTIVATIONS and op not in _NOT_ALONE:
+            return Kind.ACTIVATION
+        if op in SUMS and len(read) == 2 and read[0].shape == read[1].shape and read[0].dim() > 1:
+            a, b = trails
+            return Kind.JOIN if a.data and b.data and a.depth != b.depth else None
+        return None
+
+    def _observe(
+        self,
+        op: str,
+        kind: Kind,
+        occurrence: int,
+        read: list[torch.Tensor],
+        trails: list[Trail],
+        trail: Trail,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        out: torch.Tensor,
+    ) -> None:
+        pairs = [(t, n) for t, tr in zip(read, trails, strict=True) if not tr.data for n in tr.weights]
+        names = tuple(dict.fromkeys(n for _, n in sorted(pairs, key=lambda p: -p[0].dim())))
+        seen = self._place(op, kind, names, trail.depth, out, occurrence, out, unit=trail.unit)
+        if seen is None or seen.forward is None:
+            return
+        if kind is Kind.SOFTMAX:
+            axis = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+            logs = out if op == "log_softmax" else out.detach().log()
+            h = entropy(logs, axis if isinstance(axis, int) else -1)
+            seen.forward = replace(seen.forward, entropy=h)
+        elif op in ATTENTION or op == _MHA:
+            with self._measuring():
+                seen.forward = replace(seen.forward, entropy=attention_entropy(op, args, kwargs))
+
+    def _place(
+        self,
+        op: str,
+        kind: Kind,
+        names: tuple[str, ...],
+        depth: int,
+        value: torch.Tensor,
+        occurrence: int,
+        hooked: torch.Tensor,
+        *,
+        unit: int = -1,
+        here: Visit | None = None,
+    ) -> Seen | None:
+        """Write a place down, unless it was met before; the place only where it is new."""
+        visit = here or self._follower.here
+        key = (visit.path, op, occurrence)
+        known = self._keys.get(key)
+        if known is not None:
+            if not self.again:
+                known.calls += 1
+            elif not known.hooked:
+                self._hook(known, hooked, unit)
+            return None
+        if self.again:
+            return None
+        form = form_of(tuple(value.shape), self._batch, unit)
+        with self._measuring():
+            forward = forward_statistics(value, part(value, form, self._batch, self._limits), op)
+        dtype = str(value.dtype).removeprefix("torch.")
+        seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence, forward)
+        self._keys[key] = seen
+        self.found.places.append(seen)
+        self._hook(seen, hooked, unit)
+        return seen
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """The calls made here are the probe's own."""
+        before, self._own = self._own, True
+        try:
+            with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                yield
+        finally:
+            self._own = before
+
+    def _hook(self, seen: Seen, tensor: torch.Tensor, unit: int) -> None:
+        """Take the gradient's statistics when it comes; an input's own gradient is not asked for."""
+        if not tensor.requires_grad:
+            return
+        seen.hooked = True
+        form: Form = form_of(tuple(tensor.shape), self._batch, unit)
+
+        def arrived(gradient: torch.Tensor) -> None:
+            with self._measuring():
+                seen.backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
+
+        tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
+
+
+def _unit(op: str, args: tuple[object, ...], read: list[torch.Tensor], trails: list[Trail], out: torch.Tensor) -> int:
+    """Which axis of an output holds its units."""
+    rank = out.dim()
+    if op in _CHANNELS_FIRST:
+        return max(rank - len(_spatial(op, rank)) - 1, 0)
+    if op in _UNITS_LAST or rank < 3:
+        return -1
+    source, before = next((r, t) for r, t in zip(read, trails, strict=True) if t.data)
+    unit = before.unit % source.dim() if source.dim() else 0
+    if op == "permute":
+        order = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
+        found = [i for i, a in enumerate(order) if isinstance(a, int) and a % rank == unit]
+        return found[0] if found else -1
+    if op in ("transpose", "swapaxes", "swapdims") and len(args) == 3:
+        a, b = (x % rank if isinstance(x, int) else -1 for x in args[1:])
+        return b if unit == a else a if unit == b else unit
+    if source.dim() == rank:
+        return unit
+    return 1 if rank >= 4 and before.unit == 1 else -1
+
+
+def _spatial(op: str, rank: int) -> range:
+    """The spatial axes: as many as a convolution's name says; behind a norm, all after the channels."""
+    if op[-2:] in ("1d", "2d", "3d"):
+        return range(int(op[-2]))
+    return range(max(rank - 2, 0))

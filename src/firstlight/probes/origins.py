@@ -1,0 +1,86 @@
+"""The first value that is not finite, and the call that made it: a second look, only where something was not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..graphs import slots
+from ..graphs.callnames import call_name
+from ..graphs.known import tensors_in
+from ..graphs.recorder import _FORM
+from .following import Follower
+from .records import Origin, Place
+from .statistics import count_nonfinite
+
+
+class FoundError(Exception):
+    """Stops the second forward at the call that made the first value that is not finite."""
+
+    def __init__(self, origin: Origin) -> None:
+        """With what was found."""
+        super().__init__(origin.op)
+        self.origin = origin
+
+
+class Finder(TorchFunctionMode):
+    """Looks at every call's outputs until one is not finite where all that it read was."""
+
+    def __init__(self, follower: Follower) -> None:
+        """Nothing found."""
+        super().__init__()
+        self._follower = follower
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        op = call_name(func)
+        if op in _FORM:
+            return func(*args, **kwargs)
+        read = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
+        clean = all(not count_nonfinite(t) for t in read)
+        ranges = _ranges(read) if clean else ""
+        out = func(*args, **kwargs)
+        bad = next((t for t in tensors_in(out) if count_nonfinite(t)), None) if clean and read else None
+        # A mask of minus infinity is meant so: a fill is no fault.
+        if bad is not None and op not in ("masked_fill", "where", "full", "full_like", "triu", "tril", "log_softmax"):
+            raise FoundError(Origin("forward", self._follower.here.path, op, value=_value(bad), given=ranges))
+        return out
+
+
+def of_parameters(model: nn.Module) -> Origin | None:
+    """The first parameter or buffer that holds a value that is not finite."""
+    for slot in slots(model):
+        tensor = slot.tensor
+        if tensor.is_floating_point() and not tensor.is_meta and count_nonfinite(tensor):
+            return Origin("parameter", slot.module, slot.local_name, slot.name, value=_value(tensor))
+    return None
+
+
+def of_gradients(places: Sequence[Place]) -> Origin | None:
+    """The place nearest to the loss whose gradient is not finite."""
+    for place in reversed(places):
+        if place.backward is not None and place.backward.nonfinite:
+            return Origin("backward", place.module, place.op, place.weight, place.index, value="nan")
+    return None
+
+
+def _value(tensor: torch.Tensor) -> str:
+    return "nan" if bool(torch.isnan(tensor.detach()).any()) else "inf"
+
+
+def _ranges(tensors: Sequence[torch.Tensor]) -> str:
+    shown = []
+    for tensor in tensors[:3]:
+        if tensor.numel():
+            low, high = tensor.detach().aminmax()
+            shown.append(f"{tuple(tensor.shape)} from {float(low):.4g} to {float(high):.4g}")
+    return "; ".join(shown)
