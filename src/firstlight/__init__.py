@@ -57,11 +57,15 @@ if TYPE_CHECKING:
     from .plans import Keep as Keep
     from .plans import Plan as Plan
     from .plans import Selector as Selector
+    from .probes import Light as Light
+    from .probes import probe as probe
     from .schemes import catalogue as catalogue
     from .schemes import plan as plan
+    from .studies import LearningCurve as LearningCurve
     from .studies import Study as Study
     from .studies import Task as Task
     from .studies import compare as compare
+    from .studies import learning_curve as learning_curve
     from .studies import load_task as load_task
     from .studies import task_from_arrays as task_from_arrays
     from .writers import Receipt as Receipt
@@ -108,8 +112,10 @@ _CONTENTS: dict[str, tuple[str, ...]] = {
         "Sparse",
         "Stft",
     ),
+    # light
+    "probes": ("probe", "Light"),
     # evidence
-    "studies": ("compare", "Study", "Task", "load_task", "task_from_arrays"),
+    "studies": ("compare", "learning_curve", "LearningCurve", "Study", "Task", "load_task", "task_from_arrays"),
     "errors": (
         "FirstlightError",
         "ArgumentError",
