@@ -1,8 +1,9 @@
-"""The only code that writes a parameter: plans into models, with a receipt."""
+"""The only code that writes a parameter: plans into models, whole or sharded, with a receipt."""
 
 from .apply import apply_
+from .digests import digest
 from .init import init_
-from .receipt import Receipt, Written, digest
+from .receipt import Receipt, Written
 from .verification import Check, Verification, verify
 
 __all__ = ["Check", "Receipt", "Verification", "Written", "apply_", "digest", "init_", "verify"]

@@ -1,91 +1,142 @@
 """The only code that writes a parameter: a plan's decisions into a model's tensors.
 
 ``resolve`` has checked everything by then; constants, files and matrices are copied in, everything elementwise goes
-to the random field as one job list.
+to the random field as one job list. Of a sharded parameter each rank writes its own block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ..errors import ParameterError
 from ..fields import FORMAT, Job, fill_many_
-from ..initializers.draws import Built, Fill, Sampled, Segments
+from ..initializers.draws import Built, Draw, Fill, Sampled, Segments
 from ..plans import Plan
+from .materials import checked_device, install, made, resharded
+from .placements import Held, held
 from .receipt import Receipt, Written, record
 from .resolve import Write, checked_seed, resolve
 
 
 @torch.no_grad()
-def apply_(model: nn.Module, plan: Plan, seed: int = 0, *, digests: bool = True) -> Receipt:
+def apply_(
+    model: nn.Module, plan: Plan, seed: int = 0, *, device: str | torch.device | None = None, digests: bool = True
+) -> Receipt:
     """Write a plan into a model, all or nothing, and say what was written.
 
     Everything that can be wrong with the plan is found before the first write.
+
+    A sharded model (DTensor: FSDP2, tensor parallel, both) gets bit for bit the values that one process would write
+    into the whole one: each rank writes its own block, from the elements' places in the whole tensor, and what is drawn
+    element by element costs time and memory in proportion to the block. Orthogonal, sparse and other matrices that no
+    element decides alone, and modules' own ``reset_parameters``, are built whole on each rank, one after the other,
+    and cut. All ranks call it alike: a few numbers of each tensor go round for the receipt.
 
     Args:
         model: the model the plan was made from.
         plan: one decision for each parameter.
         seed: 0 to 2⁶⁴ - 1; with a parameter's name and an element's index it decides each value alone.
-        digests: whether the receipt hashes every tensor (about a second per billion bytes on two cores).
+        device: where parameters that are on the meta device are made, shards too; ties stay ties, and what has memory
+            already stays. ``None``: they are refused.
+        digests: whether the receipt sums up every tensor's bits (about a second per billion bytes on one core).
 
     Returns:
         The receipt, every parameter and statistic once.
 
     Raises:
-        FirstlightError: what ``resolve`` finds; the model is unchanged then.
+        UnsupportedParameterError: buffers on the meta device, which no plan can give values; a parameter that takes
+            none, or is sharded in a way that cannot be read.
+        FirstlightError: what else ``resolve`` finds; the model is unchanged then.
     """
-    writes = resolve(model, plan, seed)
-    # What may need memory comes first, so that running out of it finds the model as it was or nearly so.
-    for write in writes:
-        if isinstance(write.draw, Built):
-            write.tensor.copy_(_built(write, write.draw))
-    fill_many_(
-        [Job(w.tensor, w.draw.transform, w.key) for w in writes if isinstance(w.draw, Sampled)],
-    )
-    for write in writes:
-        _write_constants(write)
-    written = [w for w in writes if w.draw is not None]
-    kept = [w for w in writes if w.draw is None]
+    where = checked_device(device)
+    resharded(model)
+    writes = resolve(model, plan, seed, where)
+    drawn = [(w.entry.parameter.name, w.tensor) for w in writes if w.draw is not None]
+    fresh = {} if where is None else made(drawn, where)
+    targets = [_Target(w, held(w.entry.parameter.name, fresh.get(id(w.tensor), w.tensor))) for w in writes]
+    _carry_out(targets)
+    install(model, fresh)
+    written = [t for t in targets if t.write.draw is not None]
+    kept = [t for t in targets if t.write.draw is None and not t.write.tensor.is_meta]
+    records = _records([*written, *kept], digests)
     return Receipt(
         scheme=plan.scheme,
         seed=checked_seed(seed),
         field_format=FORMAT,
-        written=_records(written, digests),
-        kept=_records([w for w in kept if not w.tensor.is_meta], digests),
+        written=records[: len(written)],
+        kept=records[len(written) :],
     )
 
 
-def _built(write: Write, draw: Built) -> torch.Tensor:
-    values = draw.build(write.key, write.tensor.device)
-    if values.shape != write.tensor.shape:
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A write, and the memory of this process that it goes to."""
+
+    write: Write
+    held: Held
+
+
+def _carry_out(targets: Sequence[_Target]) -> None:
+    """All writes of this process."""
+    mine = [t for t in targets if t.held.member]
+    # What may need memory comes first, so that running out of it finds the model as it was or nearly so.
+    for target in mine:
+        if isinstance(target.write.draw, Built):
+            target.held.local.copy_(_built(target, target.write.draw))
+    fill_many_(
+        [
+            Job(t.held.local, t.write.draw.transform, t.write.key, box=t.held.box)
+            for t in mine
+            if isinstance(t.write.draw, Sampled)
+        ]
+    )
+    for target in mine:
+        if target.write.draw is not None:
+            _write_constants(target.held, target.write.draw, target.write.entry.parameter.declared.zero_row)
+
+
+def _built(target: _Target, draw: Built) -> torch.Tensor:
+    write, box = target.write, target.held.box
+    values = draw.build(write.key, target.held.local.device) if box.is_whole else None
+    if values is None:
+        values = draw.block(write.key, target.held.local.device, box.slices)
+    if tuple(values.shape) != box.size:
         raise ParameterError(
-            f"{write.entry.decision!r} gave the shape {tuple(values.shape)} for {write.entry.parameter.name!r} "
-            f"{tuple(write.tensor.shape)}"
+            f"{write.entry.decision!r} gave the shape {tuple(values.shape)} for {box.size} of "
+            f"{write.entry.parameter.name!r} {box.shape}"
         )
     return values
 
 
-def _write_constants(write: Write) -> None:
-    match write.draw:
+def _write_constants(held: Held, draw: Draw, zero_row: int | None) -> None:
+    local, box = held.local, held.box
+    match draw:
         case Fill(value):
-            write.tensor.fill_(value)
+            local.fill_(value)
         case Segments(values) if values:
-            for part, value in zip(write.tensor.chunk(len(values)), values, strict=True):
-                part.fill_(value)
+            length = box.shape[0] // len(values)
+            for i, value in enumerate(values):
+                _rows(held, i * length, length).fill_(value)
         case _:
             pass
-    zero_row = write.entry.parameter.declared.zero_row
-    if write.draw is not None and zero_row is not None:
-        write.tensor[zero_row].zero_()
+    if zero_row is not None:
+        _rows(held, zero_row, 1).zero_()
 
 
-def _records(writes: Sequence[Write], digests: bool) -> tuple[Written, ...]:
+def _rows(held: Held, first: int, count: int) -> torch.Tensor:
+    """Of ``count`` indices of the whole tensor's axis 0, those that are here."""
+    start = held.box.start[0]
+    low, high = (min(max(i - start, 0), held.box.size[0]) for i in (first, first + count))
+    return held.local[low:high]
+
+
+def _records(targets: Sequence[_Target], digests: bool) -> tuple[Written, ...]:
     return record(
-        ((w.entry, w.tensor, w.key.stream if _is_random(w) else None) for w in writes),
-        digests,
+        [(t.write.entry, t.held, t.write.key.stream if _is_random(t.write) else None) for t in targets], digests
     )
 
 

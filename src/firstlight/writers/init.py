@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 from ..graphs import Inputs
@@ -26,6 +27,7 @@ def init_(
     rules: Rules | None = None,
     frozen: Literal["keep", "init"] = "keep",
     buffers: Literal["reset", "keep"] = "reset",
+    device: str | torch.device | None = None,
     digests: bool = True,
 ) -> Receipt:
     """Give every parameter of a model its initial value, in place.
@@ -35,7 +37,7 @@ def init_(
     written once. A value depends on the seed, the parameter's name and the element's index alone.
 
     Args:
-        model: any module, on any device, in float16, bfloat16, float32 or float64.
+        model: any module, on any device, in float16, bfloat16, float32 or float64; sharded ones too (``apply_``).
         scheme: a name as ``fl.schemes()`` lists them (``"he_normal"``, ``"normal(std=0.01)"``), or an initializer,
             which every weight then gets.
         seed: 0 to 2⁶⁴ - 1.
@@ -47,7 +49,8 @@ def init_(
         frozen: ``"keep"`` leaves parameters with ``requires_grad=False`` alone, ``"init"`` writes them too.
         buffers: ``"reset"`` sets the running statistics of norms back to the start, ``"keep"`` leaves them; other
             buffers are never touched.
-        digests: whether the receipt hashes every tensor.
+        device: where parameters that are on the meta device are made.
+        digests: whether the receipt has a digest of every tensor.
 
     Returns:
         The receipt: for each parameter what was written and why.
@@ -62,4 +65,4 @@ def init_(
     he_normal, seed 0: 4 tensors written (4,810 values)
     """
     made = plan(model, inputs, scheme, rules=rules, frozen=frozen, buffers=buffers)
-    return apply_(model, made, seed, digests=digests)
+    return apply_(model, made, seed, device=device, digests=digests)

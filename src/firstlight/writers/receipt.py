@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
+from pathlib import Path
 
 from ..plans.records import Entry
+from . import saving
+from .digests import named
+from .placements import Held
+from .summaries import summarized
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Written:
         reason: why this decision.
         stream: the 64-bit stream its values were drawn from, ``None`` where nothing was drawn.
         mean, std: of the values it now holds (std over n, not n - 1), NaN where there are none or they are not real.
-        digest: SHA-256 over dtype, shape and bytes, in hex; empty where digests were not asked for.
+        digest: of dtype, shape and values, in hex, the same on any number of ranks (``digests.py`` has the formula);
+            empty where digests were not asked for.
     """
 
     name: str
@@ -70,47 +72,39 @@ class Receipt:
         kept = f", {len(self.kept)} kept" if self.kept else ""
         return f"{self.scheme}, seed {self.seed}: {len(self.written)} tensors written ({elements:,} values){kept}"
 
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The receipt as JSON, written to ``path`` where one is given; ``from_json`` gives it back exactly."""
+        text = saving.dumped(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
-def record(tensors: Iterable[tuple[Entry, torch.Tensor, int | None]], digests: bool) -> tuple[Written, ...]:
-    """The records of tensors as they are now, in order; hashing runs beside on torch's number of threads."""
-    items = list(tensors)
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        hashes = pool.map(digest, (t for _, t, _ in items)) if digests else iter([""] * len(items))
-        moments = pool.map(_moments, (t for _, t, _ in items))
-        return tuple(
-            Written(
-                name=entry.parameter.name,
-                aliases=entry.parameter.aliases,
-                shape=tuple(tensor.shape),
-                dtype=str(tensor.dtype).removeprefix("torch."),
-                decision=repr(entry.decision),
-                reason=entry.reason,
-                stream=stream,
-                mean=mean,
-                std=std,
-                digest=hashed,
-            )
-            for (entry, tensor, stream), (mean, std), hashed in zip(items, moments, hashes, strict=True)
+    @classmethod
+    def from_json(cls, text: str | Path) -> Receipt:
+        """The receipt that ``to_json`` wrote, from its text or, given a ``Path``, from a file.
+
+        Raises:
+            ArgumentError: it is no receipt, or of another version.
+        """
+        receipt: Receipt = saving.loaded(cls, text)
+        return receipt
+
+
+def record(tensors: Sequence[tuple[Entry, Held, int | None]], digests: bool) -> tuple[Written, ...]:
+    """The records of tensors as they are now, in order; of sharded ones over all ranks, which call it alike."""
+    summaries = summarized([h for _, h, _ in tensors], digests=digests, compare=False)
+    return tuple(
+        Written(
+            name=entry.parameter.name,
+            aliases=entry.parameter.aliases,
+            shape=h.shape,
+            dtype=str(h.local.dtype).removeprefix("torch."),
+            decision=repr(entry.decision),
+            reason=entry.reason,
+            stream=stream,
+            mean=found.mean,
+            std=found.std,
+            digest="" if found.total is None else named(h.local.dtype, h.shape, found.total),
         )
-
-
-def digest(tensor: torch.Tensor) -> str:
-    """SHA-256, in hex, over a tensor's dtype, shape and row-major bytes.
-
-    >>> digest(torch.zeros(2)) == digest(torch.zeros(1, 2))
-    False
-    """
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    hashed = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    hashed.update(flat.numpy().data)
-    return hashed.hexdigest()
-
-
-def _moments(tensor: torch.Tensor) -> tuple[float, float]:
-    values = tensor.detach()
-    if values.numel() == 0 or values.is_complex() or values.is_quantized:
-        return float("nan"), float("nan")
-    if values.dtype not in (torch.float32, torch.float64):
-        values = values.float()
-    std, mean = torch.std_mean(values, correction=0)
-    return float(mean), float(std)
+        for (entry, h, stream), found in zip(tensors, summaries, strict=True)
+    )

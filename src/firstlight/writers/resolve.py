@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,9 @@ from ..initializers import Initializer, sample
 from ..initializers.draws import Built, Draw
 from ..initializers.magnitudes import norm_over
 from ..plans import Entry, Keep, NormOf, OwnReset, Plan, check_covered
+from .materials import refuse_unknowable
+from .placements import is_distributed
+from .twins import reset_twin
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -34,26 +36,46 @@ class Write:
     key: Key
 
 
-def resolve(model: nn.Module, plan: Plan, seed: int) -> tuple[Write, ...]:
+def resolve(model: nn.Module, plan: Plan, seed: int, device: torch.device | None = None) -> tuple[Write, ...]:
     """What ``plan`` means for ``model``, every tensor once.
+
+    Args:
+        model: it is only read.
+        plan: one decision for each parameter.
+        seed: of all draws.
+        device: where tensors on the meta device will be made; ``None`` where they are refused.
 
     Raises:
         ArgumentError: the seed is not a 64-bit count, or an initializer does not fit its parameter.
         UncoveredParameterError: the plan leaves a parameter undecided.
         UnsupportedParameterError: a parameter is complex, quantised, integer, or has no storage.
-        ParameterError: the plan was made for another model.
+        ParameterError: the plan was made for another model, or for one with other ties.
         TransferError: weights from a file cannot be read or do not fit.
     """
     seed = checked_seed(seed)
     places: dict[str, Slot] = {}
     for slot in slots(model):
         places.setdefault(slot.name, slot)
-    _refuse_unsupported_uncovered(plan, places)
+    _refuse_unsupported_uncovered(plan, places, device)
     check_covered(plan)
     _check_whole(plan, places)
-    given = _own_resets(plan, places, seed)
-    given |= _magnitudes(plan, places, seed, given)
-    return tuple(_write(entry, places, seed, given) for entry in plan.entries)
+    _check_ties(plan, places)
+    if device is not None:
+        drawn = (e.parameter.name for e in plan.entries if not isinstance(e.decision, Keep | None))
+        refuse_unknowable(model, [id(places[name].tensor) for name in drawn if name in places])
+    site = _Site(places, seed, device)
+    given = _own_resets(plan, site)
+    given |= _magnitudes(plan, site, given)
+    return tuple(_write(entry, site, given) for entry in plan.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A model's tensors by name, and what all of a plan's draws share."""
+
+    places: Mapping[str, Slot]
+    seed: int
+    device: torch.device | None
 
 
 def checked_seed(seed: int) -> int:
@@ -67,19 +89,19 @@ def checked_seed(seed: int) -> int:
     return value
 
 
-def _write(entry: Entry, places: Mapping[str, Slot], seed: int, given: Mapping[str, torch.Tensor]) -> Write:
+def _write(entry: Entry, site: _Site, given: Mapping[str, torch.Tensor]) -> Write:
     parameter = entry.parameter
-    slot = places.get(parameter.name)
+    slot = site.places.get(parameter.name)
     if slot is None or tuple(slot.tensor.shape) != parameter.layout.shape:
         found = "it has no such tensor" if slot is None else f"there it has the shape {tuple(slot.tensor.shape)}"
         raise ParameterError(
             f"the plan for {parameter.name!r} {parameter.layout.shape} was made for another model: {found}. "
             "Make the plan from the model it is applied to."
         )
-    target = key(seed, parameter.name)
+    target = key(site.seed, parameter.name)
     if isinstance(entry.decision, Keep) or entry.decision is None:
         return Write(entry, slot.tensor, None, target)
-    _refuse_unsupported(parameter.name, slot.tensor, counter=parameter.role is Role.BATCHES_SEEN)
+    _refuse_unsupported(parameter.name, slot.tensor, site.device, counter=parameter.role is Role.BATCHES_SEEN)
     if isinstance(entry.decision, OwnReset | NormOf):
         return Write(entry, slot.tensor, _given(given[parameter.name]), target)
     try:
@@ -105,14 +127,35 @@ def _check_whole(plan: Plan, places: Mapping[str, Slot]) -> None:
         )
 
 
-def _refuse_unsupported_uncovered(plan: Plan, places: Mapping[str, Slot]) -> None:
+def _check_ties(plan: Plan, places: Mapping[str, Slot]) -> None:
+    """What the plan takes for one tensor is one in the model, and what it takes for two are two."""
+    planned: dict[int, str] = {}
+    for entry in plan.entries:
+        name = entry.parameter.name
+        found = {id(places[n].tensor): n for n in reversed(entry.parameter.names) if n in places}
+        if len(found) > 1:
+            other = next(n for n in found.values() if n != name)
+            raise ParameterError(
+                f"the plan was made when {name!r} and {other!r} were one tensor, and they are two now. Tie them again "
+                "(model.tie_weights(), or assign the one parameter to both modules; to_empty() and .to('meta') untie "
+                "weights), or make the plan from the model as it is."
+            )
+        for place in found:
+            if planned.setdefault(place, name) != name:
+                raise ParameterError(
+                    f"the plan decides on {planned[place]!r} and {name!r} apart, and in the model they are one tensor: "
+                    "make the plan from the model it is applied to"
+                )
+
+
+def _refuse_unsupported_uncovered(plan: Plan, places: Mapping[str, Slot], device: torch.device | None) -> None:
     """A complex parameter that no rule covers: a rule to draw it, which that error suggests, would not help."""
     for parameter in plan.uncovered:
         if parameter.name in places:
-            _refuse_unsupported(parameter.name, places[parameter.name].tensor, counter=False)
+            _refuse_unsupported(parameter.name, places[parameter.name].tensor, device, counter=False)
 
 
-def _refuse_unsupported(name: str, tensor: torch.Tensor, *, counter: bool) -> None:
+def _refuse_unsupported(name: str, tensor: torch.Tensor, device: torch.device | None, *, counter: bool) -> None:
     fault = ""
     if tensor.is_quantized:
         fault = "is quantised; initialize the float model, then quantise it"
@@ -120,10 +163,8 @@ def _refuse_unsupported(name: str, tensor: torch.Tensor, *, counter: bool) -> No
         fault = f"is complex ({tensor.dtype}); hold its real and imaginary parts as two real parameters"
     elif tensor.dtype not in _FLOATS and not counter:
         fault = f"has the dtype {tensor.dtype}; initial weights are float16, bfloat16, float32 or float64"
-    elif tensor.is_meta:
-        fault = "is on the meta device and has no storage; call model.to_empty(device=...) first"
-    elif hasattr(tensor, "placements"):
-        fault = "is a sharded DTensor, which this version cannot write; initialize before sharding"
+    elif tensor.is_meta and device is None:
+        fault = "is on the meta device and has no storage; say where it is to be made, device='cpu', or call to_empty"
     elif tensor.layout is not torch.strided:
         fault = f"has the sparse layout {tensor.layout}; initialize its dense form"
     if fault:
@@ -139,20 +180,16 @@ def _given(values: torch.Tensor) -> Built:
     return Built(build, mean=None, std=None, random=False)
 
 
-def _own_resets(plan: Plan, places: Mapping[str, Slot], seed: int) -> dict[str, torch.Tensor]:
-    """What the modules' own ``reset_parameters`` give, by parameter name, drawn on copies.
-
-    Each runs under its own random state, seeded by the seed and the module's name, and leaves the global one as
-    it was.
-    """
+def _own_resets(plan: Plan, site: _Site) -> dict[str, torch.Tensor]:
+    """What the modules' own ``reset_parameters`` give, by parameter name, drawn on copies."""
     values: dict[str, torch.Tensor] = {}
     done: dict[int, nn.Module] = {}
     for entry in plan.entries:
-        slot = places.get(entry.parameter.name)
+        slot = site.places.get(entry.parameter.name)
         if slot is None or not isinstance(entry.decision, OwnReset):
             continue
         if id(slot.owner) not in done:
-            done[id(slot.owner)] = _reset_copy(slot, seed)
+            done[id(slot.owner)] = reset_twin(slot, site.seed, site.device)
         drawn = getattr(done[id(slot.owner)], slot.local_name)
         if tuple(drawn.shape) != tuple(slot.tensor.shape):
             raise ParameterError(f"reset_parameters of {slot.module!r} changes the shape of {slot.local_name!r}")
@@ -160,37 +197,30 @@ def _own_resets(plan: Plan, places: Mapping[str, Slot], seed: int) -> dict[str, 
     return values
 
 
-def _magnitudes(
-    plan: Plan, places: Mapping[str, Slot], seed: int, given: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _magnitudes(plan: Plan, site: _Site, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The norms of weight norms' directions, as they will be written: drawn again, from the same key."""
     directions = {entry.parameter.name: entry for entry in plan.entries}
     values: dict[str, torch.Tensor] = {}
     for entry in plan.entries:
-        slot = places.get(entry.parameter.name)
+        slot = site.places.get(entry.parameter.name)
         if slot is None or not isinstance(entry.decision, NormOf):
             continue
         name = entry.decision.direction
-        if name not in directions or name not in places:
+        if name not in directions or name not in site.places:
             raise ParameterError(f"{entry.parameter.name!r} is the norm of {name!r}, which the model does not have")
-        values[slot.name] = norm_over(_direction(directions[name], places[name], seed, given), slot.tensor.shape)
+        direction = _direction(directions[name], site.places[name], site, given)
+        values[slot.name] = norm_over(direction, slot.tensor.shape)
     return values
 
 
-def _direction(entry: Entry, slot: Slot, seed: int, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _direction(entry: Entry, slot: Slot, site: _Site, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """All of a direction, also where this process holds a part of it."""
+    tensor = slot.tensor
     if isinstance(entry.decision, Initializer):
-        return sample(entry.decision, entry.parameter.layout, seed, slot.name, slot.tensor.dtype, slot.tensor.device)
-    return given.get(slot.name, slot.tensor.detach())
-
-
-def _reset_copy(slot: Slot, seed: int) -> nn.Module:
-    twin = copy.deepcopy(slot.owner)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed, slot.module, "reset_parameters").stream & (2**63 - 1))
-        try:
-            twin.reset_parameters()  # type: ignore[operator]
-        except Exception as error:
-            raise ParameterError(
-                f"reset_parameters of {type(twin).__name__} ({slot.module!r}) raised: {error!r}"
-            ) from error
-    return twin
+        where = (site.device if tensor.is_meta else tensor.device) or torch.device("cpu")
+        return sample(entry.decision, entry.parameter.layout, site.seed, slot.name, tensor.dtype, where)
+    if slot.name in given:
+        return given[slot.name]
+    if tensor.is_meta:
+        raise UnsupportedParameterError(f"{slot.name!r} is kept on the meta device, and its norm is wanted")
+    return tensor.detach().full_tensor() if is_distributed(tensor) else tensor.detach()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,11 @@ from torch import nn
 
 from ..errors import VerificationError
 from ..graphs import Slot, slots
-from .receipt import Receipt, Written, digest
+from .digests import named
+from .materials import resharded
+from .placements import Held, held
+from .receipt import Receipt, Written
+from .summaries import LEAST, Summary, repeated_rows, summarized
 
 # Of moments from a receipt without digests: float32 sums in another order differ by less.
 _TOLERANCE = 1e-5
@@ -65,7 +70,9 @@ def verify(model: nn.Module, receipt: Receipt) -> Verification:
 
     Every tensor of the receipt has its shape, dtype and values (by digest; by mean and standard deviation where the
     receipt has no digests), no parameter is missing or in excess, none holds NaN or infinity, and no two tensors that
-    were drawn hold the same values, nor do two blocks of one (experts, gates, heads stacked along axis 0).
+    were drawn hold the same values, nor do two blocks of one (experts, gates, heads stacked along axis 0) or two ranks.
+    Tied weights are still tied, others not. Digests do not depend on sharding: a receipt holds for a model on any
+    number of ranks. All ranks of a sharded model call it alike, and find the same.
 
     Args:
         model: as it is now.
@@ -77,73 +84,86 @@ def verify(model: nn.Module, receipt: Receipt) -> Verification:
     >>> print(verify(model, receipt))
     all 2 tensors hold what was written (by digest)
     """
-    held: dict[str, Slot] = {}
+    resharded(model)
+    places: dict[str, Slot] = {}
     for place in slots(model):
-        held.setdefault(place.name, place)
-    faults: list[Check] = []
+        places.setdefault(place.name, place)
+    faults = list(_faults_of_names(places, receipt))
+    here = [(w, places[w.name].tensor) for w in receipt if w.name in places]
+    real = [(w, held(w.name, t)) for w, t in here if not t.is_meta]
+    faults += [Check(w.name, "is on the meta device and holds nothing") for w, t in here if t.is_meta]
+    summaries = summarized([h for _, h in real], digests=True, compare=True)
+    drawn = [h if w.stream is not None and h.shape == w.shape else None for w, h in real]
+    repeats = repeated_rows(drawn)
     digests: dict[str, list[str]] = defaultdict(list)
-    for written in receipt:
-        slot = held.get(written.name)
-        if slot is None:
-            faults.append(Check(written.name, "the model has no such tensor"))
-            continue
-        fault = _fault(slot.tensor, written)
-        if fault:
-            faults.append(Check(written.name, fault))
-        if written.stream is not None and slot.tensor.numel() > 1:
-            digests[digest(slot.tensor)].append(written.name)
-            faults += [Check(written.name, f) for f in _repeated_blocks(slot.tensor)]
-    known = {n for w in receipt for n in (w.name, *w.aliases)}
-    extra = [s.name for s in held.values() if not s.is_buffer and s.name not in known]
-    faults += [Check(name, "the receipt does not know it") for name in extra]
-    faults += [Check(names[0], f"holds the same values as {', '.join(names[1:])}") for names in _same(digests)]
+    for (written, h), summary, repeat in zip(real, summaries, repeats, strict=True):
+        faults += [Check(written.name, fault) for fault in _faults(written, h, summary, repeat)]
+        if written.stream is not None and math.prod(h.shape) >= LEAST and summary.total is not None:
+            digests[named(h.local.dtype, h.shape, summary.total)].append(written.name)
+    faults += [
+        Check(names[0], f"holds the same values as {', '.join(names[1:])}")
+        for names in digests.values()
+        if len(names) > 1
+    ]
     by = "digest" if any(w.digest for w in receipt) else "moments"
     return Verification(sum(1 for _ in receipt), tuple(faults), by)
 
 
-def _fault(tensor: torch.Tensor, written: Written) -> str:
-    if tensor.is_meta:
-        return "is on the meta device and holds nothing"
-    if tuple(tensor.shape) != written.shape:
-        return f"has the shape {tuple(tensor.shape)}, was {written.shape}"
-    if str(tensor.dtype).removeprefix("torch.") != written.dtype:
-        return f"is {str(tensor.dtype).removeprefix('torch.')}, was {written.dtype}"
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        return f"holds {int((~tensor.isfinite()).sum())} values that are NaN or infinite"
+def _faults_of_names(places: Mapping[str, Slot], receipt: Receipt) -> Iterator[Check]:
+    """Tensors that are missing, in excess, or tied otherwise."""
+    known: dict[str, Written] = {}
+    owners: dict[int, str] = {}
+    for written in receipt:
+        known |= dict.fromkeys((written.name, *written.aliases), written)
+        if written.name not in places:
+            yield Check(written.name, "the model has no such tensor")
+            continue
+        tensor = places[written.name].tensor
+        for alias in written.aliases:
+            if alias not in places:
+                yield Check(written.name, f"the model has no {alias!r}, another name of this tensor")
+            elif places[alias].tensor is not tensor:
+                yield Check(written.name, f"tied weights untied: {alias!r} is a tensor of its own")
+        other = owners.setdefault(id(tensor), written.name)
+        if other != written.name:
+            yield Check(written.name, f"is one tensor with {other!r}; they were written apart")
+    for place in places.values():
+        if not place.is_buffer and place.name not in known:
+            yield Check(place.name, "the receipt does not know it")
+
+
+def _faults(written: Written, h: Held, found: Summary, repeat: tuple[int, int] | None) -> Iterator[str]:
+    """What is wrong with one tensor's values."""
+    dtype = str(h.local.dtype).removeprefix("torch.")
+    if h.shape != written.shape:
+        yield f"has the shape {h.shape}, was {written.shape}"
+    elif dtype != written.dtype:
+        yield f"is {dtype}, was {written.dtype}"
+    elif found.unfit:
+        yield f"holds {found.unfit} values that are NaN or infinite"
+    elif found.total is not None and not _as_written(written, h, found):
+        yield _moved(written, h, found)
+    if found.apart:
+        yield f"replicas disagree: the ranks at {found.apart[0]} and {found.apart[1]} of its mesh hold other values"
+    if found.alike and written.stream is not None:
+        yield f"shards repeat: the ranks at {found.alike[0]} and {found.alike[1]} of its mesh hold the same values"
+    if repeat is not None:
+        yield f"its blocks {repeat[0]} and {repeat[1]} along axis 0 hold the same values"
+
+
+def _as_written(written: Written, h: Held, found: Summary) -> bool:
     if written.digest:
-        return "" if digest(tensor) == written.digest else _moved(tensor, written)
-    return "" if _alike(tensor, written) else _moved(tensor, written)
+        return found.total is not None and written.digest == named(h.local.dtype, h.shape, found.total)
+    if not h.local.is_floating_point() or math.isnan(written.mean):
+        return True
+    close = max(abs(written.std), abs(written.mean)) * _TOLERANCE
+    return abs(found.mean - written.mean) <= close and abs(found.std - written.std) <= close
 
 
-def _moved(tensor: torch.Tensor, written: Written) -> str:
-    if not tensor.is_floating_point():
+def _moved(written: Written, h: Held, found: Summary) -> str:
+    if not h.local.is_floating_point():
         return "holds other values"
-    std, mean = torch.std_mean(tensor.float(), correction=0)
     return (
-        f"holds other values: mean {float(mean):.3g}, std {float(std):.3g}; "
+        f"holds other values: mean {found.mean:.3g}, std {found.std:.3g}; "
         f"was mean {written.mean:.3g}, std {written.std:.3g}"
     )
-
-
-def _alike(tensor: torch.Tensor, written: Written) -> bool:
-    if not tensor.is_floating_point() or tensor.numel() == 0 or math.isnan(written.mean):
-        return True
-    std, mean = torch.std_mean(tensor.float(), correction=0)
-    close = max(abs(written.std), abs(written.mean)) * _TOLERANCE
-    return abs(float(mean) - written.mean) <= close and abs(float(std) - written.std) <= close
-
-
-def _repeated_blocks(tensor: torch.Tensor) -> list[str]:
-    """Slices along axis 0 of a stack that hold the same values, where there are matrices to compare."""
-    if tensor.dim() < 3 or tensor.shape[0] < 2 or tensor[0].numel() < 16:
-        return []
-    seen: dict[str, int] = {}
-    for i, block in enumerate(tensor):
-        first = seen.setdefault(digest(block), i)
-        if first != i and bool(block.any()):
-            return [f"its blocks {first} and {i} along axis 0 hold the same values"]
-    return []
-
-
-def _same(digests: dict[str, list[str]]) -> list[list[str]]:
-    return [names for names in digests.values() if len(names) > 1]
