@@ -22,10 +22,10 @@ def cut(y: torch.Tensor, share: float, seed: int, classes: Sequence[str]) -> tup
                 f"the class {name!r} has too few examples ({count} left to cut): every class needs one in each "
                 "of train, validation and test; drop the class or add examples"
             )
-    return _taken(y, [min(max(1, round(share * count)), count - 1) for count in counts], seed)
+    return taken(y, [min(max(1, round(share * count)), count - 1) for count in counts], seed)
 
 
-def _taken(y: torch.Tensor, wanted: Sequence[int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def taken(y: torch.Tensor, wanted: Sequence[int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of (the rest, so many of each class), at random."""
     rng = np.random.Generator(np.random.Philox(seed))
     rest, taken = [], []
@@ -48,4 +48,4 @@ def subset(y: torch.Tensor, limit: int, seed: int, classes: Sequence[str]) -> to
         # The class that is furthest from its share, and can give or take one, does.
         free = wanted < counts if step > 0 else wanted > 2
         wanted[np.argmax(np.where(free, step * (shares - wanted), -np.inf))] += step
-    return _taken(y, wanted.tolist(), seed + 2)[1]
+    return taken(y, wanted.tolist(), seed + 2)[1]

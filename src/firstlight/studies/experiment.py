@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..errors import ArgumentError, StoreError
 from ..initializers import Initializer
 from ..plans import Rules
@@ -88,27 +86,32 @@ def compare(
         FirstlightError: the question cannot be asked as it stands; the run folder is as it was.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
-    with torch.random.fork_rng(devices=[]):  # looking at the model draws; the caller's random state stays as it is
-        question = settle(
-            model,
-            task,
-            schemes,
-            learning_rates,
-            seeds,
-            optimizer,
-            steps,
-            epochs,
-            batch_size,
-            target,
-            baseline,
-            rules,
-            teacher,
-        )
+    question = settle(
+        model,
+        task,
+        schemes,
+        learning_rates=learning_rates,
+        seeds=seeds,
+        optimizer=optimizer,
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        target=target,
+        baseline=baseline,
+        rules=rules,
+        teacher=teacher,
+    )
+    processes = checked_workers(workers)
+    folder = Path(out) if out is not None else default_folder(question)
+    return run_study(question, folder, processes, fresh=fresh, observer=observer or Silent(), command=command)
+
+
+def checked_workers(workers: int | None) -> int:
+    """How many processes: as many as cores unless said."""
     processes = available_workers() if workers is None else workers
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 0:
         raise ArgumentError(f"workers={workers!r} should be a count, 0 for none")
-    folder = Path(out) if out is not None else default_folder(question)
-    return run_study(question, folder, processes, fresh=fresh, observer=observer or Silent(), command=command)
+    return processes
 
 
 def run_study(

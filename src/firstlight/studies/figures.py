@@ -33,7 +33,7 @@ def ranking(setting: Setting, arms: Sequence[ArmSummary], comparisons: Sequence[
             named(arm, style),
             Cell(text.percent(arm.test.mean), note=text.span(arm.test.low, arm.test.high)),
             Cell(text.rate(arm.learning_rate)),
-            _steps(arm),
+            steps(arm),
             Cell(f"{arm.diverged} of {arm.trials}", note=f"{arm.failed} failed" if arm.failed else ""),
             Cell(f"{arm.at_chance} of {arm.trials}"),
             Cell(text.rates(arm.working_rates, setting.learning_rates)),
@@ -56,7 +56,8 @@ def named(arm: ArmSummary, style: Style) -> Cell:
     return Cell(arm.arm, style=style[arm.arm])
 
 
-def _steps(arm: ArmSummary) -> Cell:
+def steps(arm: ArmSummary) -> Cell:
+    """Mean steps to the target, and how many seeds got there."""
     if arm.steps_to_target is None:
         return Cell("never", note=f"0 of {text.counted(arm.trials, 'seed')}")
     return Cell(text.count(arm.steps_to_target.mean), note=f"{arm.reached} of {text.counted(arm.trials, 'seed')}")
@@ -80,10 +81,10 @@ def spread(arms: Sequence[ArmSummary], style: Style) -> list[Block]:
     caption = (
         "Pale: the single runs. Full: their mean, with its 95 % interval. A run that failed has no dot and counts 0."
     )
-    return _drawn(chart, caption)
+    return drawn(chart, caption)
 
 
-def _drawn(chart: Chart, caption: str = "", numbers: Table | None = None) -> list[Block]:
+def drawn(chart: Chart, caption: str = "", numbers: Table | None = None) -> list[Block]:
     """The chart, or a sentence where nothing was measured that it could show."""
     if chart.empty:
         return [Text([f"{chart.title}: no run got far enough to measure it."])]
@@ -113,8 +114,8 @@ def training(setting: Setting, arms: Sequence[ArmSummary], style: Style) -> list
     )
     caption = "Each at its own learning rate: mean over seeds with the 95 % interval of the mean."
     return [
-        *_drawn(accuracy, caption, _curve_table(arms, style, lambda p: text.percent(p.accuracy.mean))),
-        *_drawn(loss, "Mean over the steps since the point before.", _curve_table(arms, style, _loss)),
+        *drawn(accuracy, caption, _curve_table(arms, style, lambda p: text.percent(p.accuracy.mean))),
+        *drawn(loss, "Mean over the steps since the point before.", _curve_table(arms, style, _loss)),
     ]
 
 
@@ -124,8 +125,8 @@ def _loss(point: CurvePoint) -> str:
 
 def _curve_table(arms: Sequence[ArmSummary], style: Style, show: Callable[[CurvePoint], str]) -> Table:
     """Five steps, evenly spread from the first to the last."""
-    steps = sorted({p.step for a in arms for p in a.curve})
-    chosen = sorted({steps[round(i * (len(steps) - 1) / 4)] for i in range(5)}) if steps else []
+    seen = sorted({p.step for a in arms for p in a.curve})
+    chosen = sorted({seen[round(i * (len(seen) - 1) / 4)] for i in range(5)}) if seen else []
     rows = []
     for arm in arms:
         by_step = {p.step: p for p in arm.curve}
@@ -150,7 +151,7 @@ def rates(setting: Setting, arms: Sequence[ArmSummary], style: Style) -> list[Bl
         "After the last step, mean over seeds with its 95 % interval. An initialization that works over a wide range "
         "of rates is easier to use than one that needs the right one."
     )
-    return _drawn(chart, caption, _rate_table(setting, arms, style))
+    return drawn(chart, caption, _rate_table(setting, arms, style))
 
 
 def _rate_table(setting: Setting, arms: Sequence[ArmSummary], style: Style) -> Table:
@@ -198,8 +199,8 @@ def signal(arms: Sequence[ArmSummary], style: Style) -> list[Block]:
     )
     back = "The same of the loss's gradient to that output, which travels from the last layer (right) to the first."
     return [
-        *_drawn(forward, caption, _depth_table(layers, activations, style)),
-        *_drawn(backward, back, _depth_table(layers, gradients, style)),
+        *drawn(forward, caption, _depth_table(layers, activations, style)),
+        *drawn(backward, back, _depth_table(layers, gradients, style)),
     ]
 
 

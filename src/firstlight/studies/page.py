@@ -49,7 +49,7 @@ def render(study: Shown) -> str:
         "data. They differ in nothing else.",
         sections=[
             Section("Verdict", [Text(study.verdict, lead=True)]),
-            Section("Setting", [_facts(setting)]),
+            Section("Setting", [facts(setting)]),
             Section("Ranked", [ranking(setting, arms, study.comparisons, style), *spread(arms, style)]),
             Section("Training", training(setting, arms, style)),
             Section("Learning rates", rates(setting, arms, style)),
@@ -62,7 +62,7 @@ def render(study: Shown) -> str:
     )
 
 
-def _facts(setting: Setting) -> Facts:
+def facts(setting: Setting) -> Facts:
     """The setting in names and values; the task's description without its name."""
     name, _, description = setting.task.partition(":")
     return Facts(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from ..fields import FORMAT
 from ..initializers import Initializer
 from ..plans import Rules
 from .data import load_task
-from .design import Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
+from .design import BATCH, SEEDS, Arm, Recipe, make_arms, make_rates, make_recipe, make_seeds
 from .models import Model, ModelSource, checked_example
 from .records import Setting
 from .sources import Source, settle_sources, teacher_identity
@@ -54,23 +55,48 @@ class Question:
         return {k: v for k, v in self.fingerprint.items() if k not in ("task", "recipe")}
 
 
+class Options(TypedDict, total=False):
+    """What may be asked besides model, task and schemes; ``compare`` says what each means."""
+
+    learning_rates: float | Sequence[float] | None
+    seeds: int | Sequence[int]
+    optimizer: str
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    target: float | None
+    baseline: str | None
+    rules: Rules | None
+    teacher: ModelSource | None
+
+
 def settle(
     model: ModelSource,
     task: Task | str | Path | tuple[object, object],
     schemes: str | Initializer | Sequence[str | Initializer] | None,
-    learning_rates: float | Sequence[float] | None,
-    seeds: int | Sequence[int],
-    optimizer: str,
-    steps: int | None,
-    epochs: float | None,
-    batch_size: int,
-    target: float | None,
-    baseline: str | None,
-    rules: Rules | None,
-    teacher: ModelSource | None,
+    **options: Unpack[Options],
 ) -> Question:
-    """Check the whole question; whatever is wrong with it is found here."""
-    loaded = load_task(task)
+    """Check the whole question; whatever is wrong with it is found here, and the caller's random state stays."""
+    with torch.random.fork_rng(devices=[]):  # looking at the model draws
+        return _settle(model, load_task(task), schemes, **options)
+
+
+def _settle(
+    model: ModelSource,
+    loaded: Task,
+    schemes: str | Initializer | Sequence[str | Initializer] | None,
+    *,
+    learning_rates: float | Sequence[float] | None = None,
+    seeds: int | Sequence[int] = SEEDS,
+    optimizer: str = "sgd",
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = BATCH,
+    target: float | None = None,
+    baseline: str | None = None,
+    rules: Rules | None = None,
+    teacher: ModelSource | None = None,
+) -> Question:
     recipe = make_recipe(loaded, optimizer, steps, epochs, batch_size, target)
     arms = make_arms(schemes, loaded)
     rates, chosen_seeds = make_rates(learning_rates, optimizer), make_seeds(seeds)
