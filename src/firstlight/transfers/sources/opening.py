@@ -67,11 +67,13 @@ def open_source(source: SourceLike, *, section: str | None = None) -> Source:
 def _open_path(path: Path, given: str, section: str | None) -> Source:
     if "://" in given:
         raise TransferError(f"firstlight downloads nothing: download {given!r} and give the file's path")
+    if "\0" in given:
+        raise TransferError(f"{given!r} is no path: it holds a zero byte")
     try:
         if not path.is_dir():
             return open_file(path, section)
         file, note = weights_in(path)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+    except OSError as error:
         raise TransferError(f"{given!r} cannot be read ({error})") from error
     found = open_file(file, section)
     return Noted(found, note) if note else found

@@ -51,7 +51,7 @@ def choose(tree: object, label: str, section: str | None = None) -> Section:
             f"{label} holds a {type(tree).__name__}, not a dict of tensors by name. "
             "Save model.state_dict() and load that."
         )
-    found = {s.path: s for s in _walk(tree, "", 0)}
+    found = {s.path: s for s in _walk(tree, "", 0, set())}
     if section is not None:
         return _named(found, label, section)
     if not found:
@@ -67,8 +67,11 @@ def choose(tree: object, label: str, section: str | None = None) -> Section:
     )
 
 
-def _walk(tree: Mapping[object, object], path: str, depth: int) -> Iterator[Section]:
-    """Every mapping below ``tree`` that holds tensors under text names, outermost first."""
+def _walk(tree: Mapping[object, object], path: str, depth: int, seen: set[int]) -> Iterator[Section]:
+    """Every mapping below ``tree`` that holds tensors under text names, each once, outermost first."""
+    if id(tree) in seen:
+        return
+    seen.add(id(tree))
     tensors = {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if tensors:
         yield Section(path, tensors)
@@ -76,7 +79,7 @@ def _walk(tree: Mapping[object, object], path: str, depth: int) -> Iterator[Sect
         return
     for key, below in tree.items():
         if isinstance(key, str) and isinstance(below, Mapping):
-            yield from _walk(below, f"{path}.{key}" if path else key, depth + 1)
+            yield from _walk(below, f"{path}.{key}" if path else key, depth + 1, seen)
 
 
 def _named(found: Mapping[str, Section], label: str, section: str) -> Section:

@@ -1,7 +1,7 @@
 """Values on their way into a model: whether they may go, and the copy.
 
-A load has two passes. The first, ``check``, looks at every value a model is about to get and writes nothing; the second,
-``copy_many_``, cannot fail on what it is given. ``load_`` and the writers call both.
+A load has two passes. The first, ``check``, looks at every value a model is about to get and writes nothing; the
+second, ``copy_many_``, cannot fail on what it is given. ``load_`` and the writers call both.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def check(
     low, high = bounds(values)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise TransferError(
-            f"{name!r} in {source.label}{place} holds {_count(values)}: the training that wrote it had diverged, or the "
-            "file is damaged. Load an earlier checkpoint; allow_nonfinite=True loads it as it is."
+            f"{name!r} in {source.label}{place} holds {_count(values)}: the training that wrote it had diverged, or "
+            "the file is damaged. Load an earlier checkpoint; allow_nonfinite=True loads it as it is."
         )
     most = torch.finfo(wanted).max
     if max(-low, high) > most:
@@ -115,7 +115,7 @@ def copy_many_(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
     pieces: list[tuple[torch.Tensor, torch.Tensor]] = []
     for target, values in pairs:
         if _same_bytes(target, values):
-            pieces += zip(_bytes(target).split(_PIECE), _bytes(values).split(_PIECE), strict=True)
+            pieces += zip(torch.split(_bytes(target), _PIECE), torch.split(_bytes(values), _PIECE), strict=True)
             torch.autograd.graph.increment_version(target)  # a write that autograd does not see
         else:
             target.copy_(values)

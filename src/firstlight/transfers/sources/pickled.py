@@ -1,0 +1,187 @@
+"""A pickle read as data: what it names is written down and never looked up.
+
+``checkpoint`` reads every pickle this way first, to know what ``torch.load`` would meet: the functions and classes it
+names, and the storages it expects in the file. Nothing is imported and nothing of the pickle's is called.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Final, final
+
+_STORAGES: Final[Mapping[str, int]] = {
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "QInt32Storage": 4,
+    "QUInt4x2Storage": 1,
+    "QUInt2x4Storage": 1,
+    "UntypedStorage": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a pickle names.
+
+    Args:
+        calls: functions and classes, as "module.name", in the order they come.
+        storages: by their key in the file, how many bytes each is said to have.
+        content: what it would make, with a stand-in for every object.
+    """
+
+    calls: tuple[str, ...]
+    storages: Mapping[str, int]
+    content: object
+
+    def owner(self, storage: str) -> str:
+        """The path of a tensor that lies in a storage, by its keys with dots between; "?" where none is found."""
+        return next((path for path, key in _storages_of(self.content) if key == storage), "?")
+
+
+class _Stand:
+    """Stands for whatever a pickle makes of a class or function; keeps what it is given and does nothing."""
+
+    name = ""
+
+    args: list[object]
+    items: dict[object, object]
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Stand:  # noqa: ARG004 - takes what comes
+        made = object.__new__(cls)
+        made.args, made.items = list(args), {}
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.items[key] = value
+
+    def append(self, value: object) -> None:
+        """Kept."""
+        self.args.append(value)
+
+    def extend(self, values: Iterable[object]) -> None:
+        """Kept."""
+        self.args.extend(values)
+
+    def add(self, value: object) -> None:
+        """Kept."""
+        self.args.append(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Storage:
+    key: str
+
+
+def _storages_of(content: object) -> Iterator[tuple[str, str]]:
+    """The path and the storage of every tensor in a tree, each object once."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, object]] = [("", content)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, _Storage):
+            yield path, value.key
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = value.items if isinstance(value, _Stand) else value if isinstance(value, dict) else {}
+        parts = value.args if isinstance(value, _Stand) else value if isinstance(value, list | tuple) else ()
+        waiting += [(path, part) for part in parts]
+        waiting += [(f"{path}.{key}" if path else str(key), part) for key, part in items.items()]
+
+
+class _Bounded(io.RawIOBase):
+    """The next ``most`` bytes of a file, and then an error."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        super().__init__()
+        self._file = file
+        self._left = most
+
+    def _spent(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError("its pickle is larger than any of weights")
+        return data
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        return self._spent(self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """As a file's."""
+        return self._spent(self._file.readline(self._left + 1))
+
+
+# The implementation in Python: the one in C makes room for any memo number a pickle mentions, up to 32 GB.
+@final
+class _Reader(pickle._Unpickler):
+    """An unpickler that finds no class."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.calls: dict[str, type[_Stand]] = {}
+        self.storages: dict[str, int] = {}
+
+    def find_class(self, module: str, name: str) -> type[_Stand]:
+        """A class of no use, the same for the same name."""
+        full = f"{module}.{name}"
+        if full not in self.calls:
+            self.calls[full] = type("_Named", (_Stand,), {"name": full})
+        return self.calls[full]
+
+    def get_extension(self, code: int) -> None:
+        """A number that stands for a class known to one program only."""
+        raise pickle.UnpicklingError(f"it uses the extension code {code}")
+
+    def persistent_load(self, pid: object) -> object:
+        """A storage: ("storage", type, key, device, number of values …); before torch 1.6 also a module's class."""
+        match pid:
+            case ("storage", kind, str(key), _, int(count), *_):
+                size = _itemsize(kind) * count
+                if count < 0 or self.storages.setdefault(key, size) != size:
+                    raise pickle.UnpicklingError(f"the storage {key!r} is declared with two sizes, or a negative one")
+                return _Storage(key)
+            case ("module", kind, *_):
+                return kind
+        raise pickle.UnpicklingError("it refers to something that is no storage")
+
+
+def _itemsize(kind: object) -> int:
+    name = str(getattr(kind, "name", "")).rsplit(".", 1)[-1]
+    if name not in _STORAGES:
+        raise pickle.UnpicklingError(f"it has storages of an unknown type {name!r}")
+    return _STORAGES[name]
+
+
+def read_names(file: IO[bytes], most: int) -> Named:
+    """What the pickle at a file's position names; the file then stands behind it.
+
+    Args:
+        file: open for reading.
+        most: how many bytes it may have.
+
+    Raises:
+        Exception: of any type, where the pickle is damaged.
+    """
+    reader = _Reader(_Bounded(file, most))
+    content = reader.load()
+    return Named(tuple(reader.calls), reader.storages, content)
