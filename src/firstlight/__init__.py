@@ -11,8 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .checks import Curve as Curve
+    from .checks import Finding as Finding
+    from .checks import Watch as Watch
+    from .checks import diagnose_curve as diagnose_curve
+    from .checks import read_log as read_log
+    from .checks import watch as watch
     from .errors import ArgumentError as ArgumentError
     from .errors import DataError as DataError
+    from .errors import FaultError as FaultError
     from .errors import FirstlightError as FirstlightError
     from .errors import MissingExtraError as MissingExtraError
     from .errors import ModelError as ModelError
@@ -114,6 +121,7 @@ _CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     # light
     "probes": ("probe", "Light"),
+    "checks": ("watch", "Watch", "Finding", "diagnose_curve", "read_log", "Curve"),
     # evidence
     "studies": ("compare", "learning_curve", "LearningCurve", "Study", "Task", "load_task", "task_from_arrays"),
     "errors": (
@@ -130,6 +138,7 @@ _CONTENTS: dict[str, tuple[str, ...]] = {
         "StudyError",
         "OtherStudyError",
         "StoreError",
+        "FaultError",
         "MissingExtraError",
     ),
 }

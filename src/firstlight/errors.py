@@ -15,6 +15,7 @@ Each class also inherits the built-in a caller would expect, so ``except ValueEr
     ├── StudyError                          a study cannot be run or its results cannot be kept
     │   ├── OtherStudyError                 the run folder belongs to another study
     │   └── StoreError                      the run folder is damaged, full or read-only
+    ├── FaultError                          a watched training has a fault, and was asked to stop at one
     └── MissingExtraError (ImportError)     an optional dependency is not installed
 
 Every message says what was given, what was expected and the usual fix.
@@ -84,6 +85,14 @@ class OtherStudyError(StudyError):
 
 class StoreError(StudyError):
     """The run folder is damaged, full or read-only."""
+
+
+class FaultError(FirstlightError):
+    """A watched training has a fault; ``finding`` says which."""
+
+    def __init__(self, message: str, finding: object = None) -> None:
+        super().__init__(message)
+        self.finding = finding
 
 
 class MissingExtraError(FirstlightError, ImportError):

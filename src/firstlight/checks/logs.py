@@ -30,7 +30,7 @@ def read_log(
 
     Args:
         path: a table with a header (CSV, tabs, semicolons, spaces; Lightning's ``metrics.csv``), or without one
-            (losses, or steps and losses); JSON lines, a JSON list, a Keras history, ``trainer_state.json`` of transformers;
+            (losses, or steps and losses); JSON lines, a JSON list, a Keras history, ``trainer_state.json``;
             an event file of TensorBoard or the folder of one run (``firstlight[tensorboard]``).
         column: the training loss's name, where it is none of the usual ones.
         validation: the validation loss's name, likewise.

@@ -1,0 +1,272 @@
+"""Measuring a step: norms of gradients, weights and updates, dead units, and how far the step overshoots.
+
+Reads the parameters before and after the optimizer's step, in a few fused passes; writes nothing. On a sharded model
+(DTensor) every rank measures its shard and the sums are reduced, so all ranks must measure the same steps. Numbers stay
+on their device until ``read``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.tensor import DTensor, Shard
+
+from .training_records import Layers, Sample
+
+COPIED = 2**26  # values of weights that are copied at a sampled step, at most
+STREAK = 5  # samples in which a dead unit has had no gradient
+_UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules whose weight's rows are units
+
+
+def layers_of(named: Sequence[tuple[str, nn.Parameter]], model: nn.Module) -> Layers:
+    """What the trained parameters are."""
+    rows = {
+        id(m.weight): m.weight.shape[0] for m in model.modules() if isinstance(m, _UNITS) and m.weight.requires_grad
+    }
+    return Layers(
+        tuple(n for n, _ in named),
+        np.array([p.numel() for _, p in named], dtype=np.float64),
+        np.array([p.dim() > 1 for _, p in named], dtype=np.bool_),
+        np.array([rows.get(id(p), 0) for _, p in named], dtype=np.float64),
+    )
+
+
+@dataclass(slots=True)
+class Meter:
+    """Measures the steps it is told to; ``read`` gives what has been measured since the last time."""
+
+    parameters: list[nn.Parameter]
+    layers: Layers
+    streaks: dict[int, torch.Tensor] = field(default_factory=dict)
+    _copied: list[int] = field(default_factory=list)
+    _before: list[torch.Tensor] = field(default_factory=list)
+    _open: _Raw | None = None
+    _pair: _Raw | None = None
+    _done: list[_Raw] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Choose what is copied: the small ones first, so that most layers are seen where not all are."""
+        left = COPIED
+        for i in sorted(range(len(self.parameters)), key=lambda i: self.parameters[i].numel()):
+            left -= _local(self.parameters[i]).numel()
+            if left < 0:
+                break
+            self._copied.append(i)
+        self._copied.sort()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a parameter is spread over ranks."""
+        return any(isinstance(p, DTensor) for p in self.parameters)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether fetching a number would wait for a device."""
+        return any(p.device.type != "cpu" for p in self.parameters)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether a step has begun to be measured."""
+        return self._open is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step's overshoot is still to be seen."""
+        return self._pair is not None
+
+    @torch.no_grad()
+    def before(self, step: int, rates: Sequence[float], scale: torch.Tensor | None, closure: bool) -> None:
+        """Look at gradients and weights, and keep a copy, before the optimizer's step.
+
+        Args:
+            scale: what the gradients are still multiplied by; ``None`` for nothing.
+            closure: whether the step evaluates the gradient itself, so that only its end shows it.
+        """
+        locals_ = [_local(p) for p in self.parameters]
+        raw = _Raw(step, np.asarray(rates, dtype=np.float64), scale)
+        raw.weight = _norms(locals_)
+        if not closure:
+            self._gradients(raw)
+        self._before = list(torch._foreach_mul([locals_[i] for i in self._copied], -1.0)) if self._copied else []
+        self._open = raw
+
+    @torch.no_grad()
+    def after(self) -> None:
+        """Look at what the step changed."""
+        raw = self._open
+        self._open = None
+        if raw is None:
+            return
+        if raw.gradient is None:
+            self._gradients(raw)
+        if self._before:
+            torch._foreach_add_(self._before, [_local(self.parameters[i]) for i in self._copied])
+            raw.update = _norms(self._before)
+            raw.slope = self._along()
+        self._pair = raw
+
+    @torch.no_grad()
+    def next_step(self, scale: torch.Tensor | None) -> None:
+        """The next step's gradient is there: how the slope along the last update has changed."""
+        raw = self._pair
+        self._pair = None
+        if raw is None:
+            return
+        if self._before:
+            along = self._along()
+            raw.next_slope = along if along is None or scale is None else along / scale
+        self._before = []
+        self._done.append(raw)
+
+    def drop_pair(self) -> None:
+        """Take the last sample as it is, without its overshoot."""
+        if self._pair is not None:
+            self._done.append(self._pair)
+        self._pair, self._before = None, []
+
+    def agree(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
+        """The means over ranks, where the model is sharded: so that all choose the same."""
+        mesh = next((p.device_mesh for p in self.parameters if isinstance(p, DTensor)), None)
+        if mesh is None:
+            return numbers
+        packed = torch.tensor([*numbers, 1.0], dtype=torch.float64, device=mesh.device_type)
+        for dim in range(mesh.ndim):
+            dist.all_reduce(packed, group=mesh.get_group(dim))
+        *sums, ranks = packed.tolist()
+        return tuple(s / ranks for s in sums)
+
+    def read(self) -> list[Sample]:
+        """Fetch what was measured. Steps that a gradient scaler skipped are left out."""
+        done, self._done = self._done, []
+        samples = [self._sample(raw) for raw in done]
+        return [s for s in samples if s is not None]
+
+    def _gradients(self, raw: _Raw) -> None:
+        grads = [_gradient(p) for p in self.parameters]
+        held = [i for i, g in enumerate(grads) if g is not None]
+        raw.held = held
+        given = [g for g in grads if g is not None]
+        raw.gradient = _norms(given)
+        if raw.scale is not None and raw.gradient is not None:
+            raw.gradient = raw.gradient / raw.scale.to(raw.gradient)
+        for i, grad in zip(held, given, strict=True):
+            if self.layers.units[i] and grad.numel():
+                zero = torch.linalg.vector_norm(grad.flatten(1), float("inf"), dim=1) == 0
+                grown = zero.to(torch.int16)
+                streak = self.streaks.get(i)
+                self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
+                # Where no unit has a gradient the layer was not reached: an expert that no token chose.
+                raw.dead.append((self.streaks[i] >= STREAK).sum() * (~zero.all()))
+                raw.counted.append(i)
+
+    def _along(self) -> torch.Tensor | None:
+        """Σ g·u over what was copied."""
+        terms = []
+        for i, u in zip(self._copied, self._before, strict=True):
+            g = _gradient(self.parameters[i])
+            if g is not None and g.numel():
+                terms.append(torch.linalg.vecdot(g.flatten().to(u.dtype), u.flatten()).float())
+        return torch.stack([t.to(terms[0].device) for t in terms]).sum() if terms else None
+
+    def _sample(self, raw: _Raw) -> Sample | None:
+        sums = torch.full((4, len(self.parameters)), float("nan"), dtype=torch.float64)
+        for row, index, norms in (
+            (0, raw.held, raw.gradient),
+            (1, slice(None), raw.weight),
+            (2, self._copied, raw.update),
+        ):
+            if norms is not None:
+                sums[row, index] = norms.cpu().double().square()
+        if raw.dead:
+            sums[3, raw.counted] = torch.stack([d.to(raw.dead[0].device) for d in raw.dead]).cpu().double()
+        slopes = torch.tensor([float("nan") if s is None else float(s) for s in (raw.slope, raw.next_slope)])
+        if self.sharded:
+            sums, slopes = _reduced(sums, slopes.double(), self.parameters)
+        if raw.scale is not None:
+            slopes[0] /= float(raw.scale)
+        squares = sums.numpy()
+        sizes = self.layers.sizes
+        rms = np.sqrt(squares[:3] / sizes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            dead = np.where(self.layers.units > 0, squares[3] / self.layers.units, np.nan)
+        held = np.zeros(len(self.parameters), dtype=np.bool_)
+        held[raw.held] = True
+        norm = float(np.sqrt(squares[0][held].sum()))
+        overshoot = float(slopes[1] / abs(slopes[0])) if abs(float(slopes[0])) > 0 else float("nan")
+        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot)
+
+
+@dataclass(slots=True)
+class _Raw:
+    """A step's sums, still on their device."""
+
+    step: int
+    rates: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    scale: torch.Tensor | None
+    held: list[int] = field(default_factory=list)
+    gradient: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
+    update: torch.Tensor | None = None
+    dead: list[torch.Tensor] = field(default_factory=list)
+    counted: list[int] = field(default_factory=list)
+    slope: torch.Tensor | None = None
+    next_slope: torch.Tensor | None = None
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part, without a history."""
+    tensor = tensor.detach()
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor | None:
+    grad = parameter.grad
+    if grad is None:
+        return None
+    grad = _local(grad)
+    return grad.coalesce().to_dense() if grad.is_sparse else grad
+
+
+def _norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """√Σ x² of each, in float32 at least; on the first one's device."""
+    if not tensors:
+        return None
+    norms: list[torch.Tensor] = [torch.empty(0)] * len(tensors)
+    for kind in {(t.device, t.dtype) for t in tensors}:
+        chosen = [i for i, t in enumerate(tensors) if (t.device, t.dtype) == kind]
+        half = kind[1] in (torch.float16, torch.bfloat16)
+        found = torch._foreach_norm([tensors[i] for i in chosen], 2, torch.float32 if half else None)
+        for i, norm in zip(chosen, found, strict=True):
+            norms[i] = norm
+    kind_of_all = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
+    return torch.stack([n.to(tensors[0].device, kind_of_all) for n in norms])
+
+
+def _reduced(
+    sums: torch.Tensor, slopes: torch.Tensor, parameters: Iterable[nn.Parameter]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums over the shards of each parameter. Slopes are summed over the first sharded parameter's mesh."""
+    groups: dict[tuple[int, ...], tuple[list[dist.ProcessGroup], list[int]]] = {}
+    for i, p in enumerate(parameters):
+        if isinstance(p, DTensor):
+            dims = tuple(d for d, placement in enumerate(p.placements) if isinstance(placement, Shard))
+            key = (id(p.device_mesh), *dims)
+            found = groups.setdefault(key, ([p.device_mesh.get_group(d) for d in dims], []))
+            found[1].append(i)
+    for number, (over, members) in enumerate(groups.values()):
+        part = sums[:, members]
+        packed = torch.cat([part.flatten(), slopes]) if number == 0 else part.flatten()
+        for group in over:
+            device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
+            packed = packed.to(device)
+            dist.all_reduce(packed, group=group)
+            packed = packed.cpu()
+        sums[:, members] = packed[: part.numel()].view_as(part)
+        if number == 0:
+            slopes = packed[part.numel() :]
+    return sums, slopes

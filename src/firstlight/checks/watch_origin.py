@@ -1,0 +1,116 @@
+"""The first operation that makes NaN or Inf: the model is run again on its last inputs, each operation looked at.
+
+Costs nothing until a loss is not finite. The rerun draws its own random numbers and puts buffers back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..graphs.names import canonical_child, join
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where numbers stop being finite.
+
+    Args:
+        kind: "inputs", "parameter", "forward", or "loss" where the model's outputs are finite.
+        module: the module's path; the parameter's name for "parameter".
+        op: the operation, as torch calls it.
+        given: the range of what it was given.
+    """
+
+    kind: str
+    module: str = ""
+    op: str = ""
+    given: str = ""
+
+
+class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the first operation whose output is not finite while its inputs are."""
+
+    def __init__(self, stack: list[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.stack = stack
+        self.found: Where | None = None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if self.found is None and not _finite(out) and _finite((args, kwargs)):
+            op = func.name().split("::")[-1].split(".")[0].strip("_")
+            path = self.stack[-1] if self.stack else ""
+            self.found = Where("forward", path, op, _range((args, kwargs)))
+        return out
+
+
+def origin(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Where | None:
+    """Where the forward of ``model(*args, **kwargs)`` stops being finite.
+
+    Returns:
+        ``None`` where the rerun fails; the kind is "loss" where the outputs are finite.
+    """
+    if not _finite((args, dict(kwargs))):
+        return Where("inputs", given=_range((args, dict(kwargs))))
+    for name, parameter in model.named_parameters():
+        if not _finite(parameter):
+            return Where("parameter", _canonical(model, name))
+    stack: list[str] = []
+    handles = []
+    for name, module in model.named_modules():
+        path = _canonical(model, name)
+        handles.append(module.register_forward_pre_hook(lambda m, a, path=path: stack.append(path)))
+        handles.append(module.register_forward_hook(lambda m, a, o: stack.pop() if stack else None, always_call=True))
+    buffers = [(b, b.clone()) for b in model.buffers()]
+    watcher = _Watcher(stack)
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), torch._dynamo.config.patch(disable=True), watcher:
+            model(*args, **kwargs)
+    except Exception:  # whatever the model raises on numbers that are not finite
+        return watcher.found
+    finally:
+        for handle in handles:
+            handle.remove()
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
+    return watcher.found or Where("loss")
+
+
+def _canonical(model: nn.Module, name: str) -> str:
+    """The path without wrappers."""
+    path, at = "", model
+    for part in name.split(".") if name else ():
+        path = join(path, canonical_child(at, part))
+        at = getattr(at, part)
+    return path
+
+
+def _floats(values: Any) -> list[torch.Tensor]:
+    return [v for v in tree_leaves(values) if isinstance(v, torch.Tensor) and v.is_floating_point() and v.numel()]
+
+
+def _finite(values: Any) -> bool:
+    return all(bool(torch.isfinite(v.detach()).all()) for v in _floats(values))
+
+
+def _range(values: Any) -> str:
+    """The range of the first float tensor, in words."""
+    tensors = _floats(values)
+    if not tensors:
+        return ""
+    tensor = tensors[0].detach().float()
+    finite = tensor[torch.isfinite(tensor)]
+    if not finite.numel():
+        return "no finite value"
+    return f"{float(finite.min()):.3g} to {float(finite.max()):.3g}"

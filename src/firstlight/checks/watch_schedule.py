@@ -1,0 +1,70 @@
+"""Which steps are measured: the first few, and then as many as a share of the time allows.
+
+A measured step costs what it costs; k steps apart that is cost / (k · step). The schedule takes the k for which this is
+the budget. Every rank of a sharded model must come to the same k, so what it is made of is agreed on first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+EARLY = 6  # steps at the start that are all measured
+RECENT = 9  # durations of which the median is taken
+ALLOWANCE = 0.1  # seconds that may be spent beyond the budget in all, so that short runs are seen too
+DENSE = 20  # while they last, each so-many-th part of the steps so far is measured
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The steps to measure.
+
+    Args:
+        every: measure each k-th step; ``None`` to keep to the budget.
+        budget: the share of a step's time that watching may take, on average.
+    """
+
+    every: int | None
+    budget: float
+    next: int = 1
+    allowance: float = ALLOWANCE
+    steps: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    costs: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def due(self, step: int) -> bool:
+        """Whether this step is to be measured."""
+        return step >= self.next
+
+    def cost(self) -> tuple[float, float]:
+        """What measuring a step costs, in seconds and in steps; zeros where nothing is known yet."""
+        if not self.steps or not self.costs or median(self.steps) <= 0:
+            return 0.0, 0.0
+        return median(self.costs), median(self.costs) / median(self.steps)
+
+    def measured(self, step: int, cost: tuple[float, float]) -> None:
+        """A step was measured at this cost: choose the next one."""
+        seconds, share = cost
+        within = max(1, math.ceil(share / self.budget))
+        dense = max(1, step // DENSE)
+        if self.every is not None:
+            self.next = step + self.every
+        elif step < EARLY:
+            self.next = step + 1
+        elif dense < within and self.allowance > 0:
+            self.allowance -= seconds
+            self.next = step + dense
+        else:
+            self.next = step + within
+
+    def state(self) -> dict[str, Any]:
+        """As plain numbers."""
+        return {"next": self.next, "allowance": self.allowance, "steps": [*self.steps], "costs": [*self.costs]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        self.next, self.allowance = int(state["next"]), float(state["allowance"])
+        self.steps = deque(state["steps"], maxlen=RECENT)
+        self.costs = deque(state["costs"], maxlen=RECENT)

@@ -1,0 +1,119 @@
+"""The watch in words: its summary with the loss as a line of blocks, and findings as plain data and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..reports.text import counted
+from .curves import Values
+from .records import Evidence, Finding, Severity
+from .training_records import Training
+from .watch_origin import Where
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+WIDTH = 60
+
+
+def sparkline(values: Sequence[float] | Values, width: int = WIDTH) -> str:
+    """Values as a line of blocks, medians where there are more than fit; "×" is not finite.
+
+    >>> sparkline([3, 2, 1, float("nan")])
+    '█▅▁×'
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array):
+        return ""
+    parts = np.array_split(array, min(width, len(array)))
+    level = [float(np.median(p)) if np.isfinite(p).all() else math.nan for p in parts]
+    finite = [v for v in level if math.isfinite(v)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return "".join(_BLOCKS[round((v - low) / span * 7)] if math.isfinite(v) else "×" for v in level)
+
+
+def summary(training: Training, steps: int, findings: Sequence[Finding]) -> str:
+    """A few lines: how the loss went, what was measured, what was found."""
+    loss = training.curve.loss
+    lines = [f"watch: {counted(steps, 'step')}, {len(training.samples)} of them measured"]
+    if len(loss):
+        first, last = float(np.median(loss[:5])), float(np.median(loss[-5:]))
+        lines.append(f"loss {first:.4g} → {last:.4g}  {sparkline(loss)}")
+    if len(training.curve.validation):
+        held = training.curve.validation
+        lines.append(f"validation {held[0]:.4g} → {held[-1]:.4g}  {sparkline(held)}")
+    lines += ["nothing found"] if not findings else [line for f in findings for line in lines_of(f)]
+    return "\n".join(lines)
+
+
+def lines_of(finding: Finding) -> list[str]:
+    """A finding in three lines: what and where, why, what to do."""
+    where = f" at {finding.where}" if finding.where else ""
+    step = "" if finding.step is None else f" (step {finding.step})"
+    return [
+        f"{finding.severity}: {finding.code}{where}{step}",
+        f"    {finding.cause}",
+        f"    → {finding.remedy}",
+    ]
+
+
+def fault_words(finding: Finding) -> str:
+    """A finding as an error's message."""
+    where = f" at {finding.where}" if finding.where else ""
+    return f"{finding.code}{where}, step {finding.step}: {finding.cause}; {finding.remedy}"
+
+
+def origin_words(where: Where) -> str:
+    """Where numbers stop being finite, as the end of a sentence."""
+    at = f" in {where.module}" if where.module else ""
+    given = f", given {where.given}" if where.given else ""
+    match where.kind:
+        case "inputs":
+            return f"the model's inputs hold NaN or Inf{given}"
+        case "parameter":
+            return f"the parameter {where.module} holds NaN or Inf: an earlier update did that"
+        case "forward":
+            return f"the first operation to give NaN or Inf is {where.op}{at}{given}"
+        case "loss":
+            return "the model's outputs are finite: the loss function gives NaN or Inf"
+        case _:
+            return "what made it is not known; call w.step(loss) before backward() and the optimizer's step"
+
+
+def origin_remedy(where: Where) -> str:
+    """What helps against it."""
+    match where.kind:
+        case "inputs":
+            return "clean the data: leave out or fill in what is missing"
+        case "parameter":
+            return "lower the learning rate or clip gradients; w.step(loss) before backward() finds it a step earlier"
+        case "forward":
+            return f"keep what {where.op} is given in its range, or lower the learning rate if it grew to this"
+        case "loss":
+            return "use the loss that takes logits (cross_entropy, binary_cross_entropy_with_logits), or clamp"
+        case _:
+            return "lower the learning rate, clip gradients"
+
+
+def finding_state(finding: Finding) -> dict[str, Any]:
+    """A finding as plain numbers and words; a fix that is a function is left out."""
+    return {
+        "code": finding.code,
+        "severity": str(finding.severity),
+        "where": finding.where,
+        "position": finding.position,
+        "evidence": [[e.quantity, e.value, e.threshold, e.expected, e.source] for e in finding.evidence],
+        "cause": finding.cause,
+        "remedy": finding.remedy,
+        "repair": finding.repair if isinstance(finding.repair, str) else "",
+        "step": finding.step,
+    }
+
+
+def finding_of(state: dict[str, Any]) -> Finding:
+    """What ``finding_state`` gave."""
+    evidence = tuple(Evidence(*e) for e in state["evidence"])
+    return Finding(**{**state, "severity": Severity(state["severity"]), "evidence": evidence})
