@@ -46,6 +46,14 @@ def checkpoint(folder: Path) -> Path:
     return folder / "w.pt"
 
 
+def checkpoint_without_checksums(folder: Path) -> Path:
+    torch.serialization.set_crc32_options(False)
+    try:
+        return checkpoint(folder)
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
 def old_checkpoint(folder: Path) -> Path:
     torch.save(STATE, folder / "w.pth", _use_new_zipfile_serialization=False)
     return folder / "w.pth"
@@ -104,6 +112,7 @@ def hub_cache(folder: Path) -> Path:
 KINDS = [
     safetensors_file,
     checkpoint,
+    checkpoint_without_checksums,
     old_checkpoint,
     no_suffix,
     sharded,

@@ -100,10 +100,9 @@ def _archive(path: Path) -> Named:
             found = [e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")]
             if len(found) != 1:
                 raise _bad(path, f"it has {len(found)} entries data.pkl, a checkpoint has one")
-            with archive.open(found[0]) as program:
-                named = _names(path, program)
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
         raise _bad(path, _first_line(error)) from error
+    named = _program(path, found[0])
     root = found[0].filename.removesuffix("data.pkl")
     sizes = {e.filename: e.file_size for e in entries}
     for key, wanted in named.storages.items():
@@ -112,6 +111,18 @@ def _archive(path: Path) -> Named:
             has = "is not there" if there is None else f"has {there:,}"
             raise _bad(path, f"{named.owner(key)!r} needs {wanted:,} bytes, and its entry {root}data/{key} {has}")
     return named
+
+
+def _program(path: Path, entry: zipfile.ZipInfo) -> Named:
+    """What the pickle of an archive names. Read past zipfile, whose checksums torch may be told not to write."""
+    with path.open("rb") as file:
+        file.seek(entry.header_offset)
+        header = file.read(30)
+        if header[:4] != b"PK\x03\x04" or len(header) < 30:
+            raise _bad(path, f"the entry {entry.filename!r} has no header")
+        name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
+        file.seek(name + extra, 1)
+        return _names(path, file, min(entry.file_size, _MOST_PICKLE))
 
 
 def _check_entries(path: Path, entries: Iterable[zipfile.ZipInfo], size: int) -> None:
@@ -156,8 +167,8 @@ def _row(path: Path) -> Named:
     return named
 
 
-def _names(path: Path, file: IO[bytes]) -> Named:
+def _names(path: Path, file: IO[bytes], most: int = _MOST_PICKLE) -> Named:
     try:
-        return read_names(file, _MOST_PICKLE)
+        return read_names(file, most)
     except Exception as error:  # damage can take any form
         raise _bad(path, f"its pickle cannot be read ({type(error).__name__}: {_first_line(error)})") from error
