@@ -145,6 +145,19 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="The arm the others are tested against (torch).", rich_help_panel="How")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="The larger network that the arm weight_selection starts from, as --model.", rich_help_panel="How"
+        ),
+    ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            help="Training examples of each class, separated by commas: 10,50,250. One study for each, and one figure.",
+            rich_help_panel="How",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder (runs/<task>-<network>-<mark>).", rich_help_panel="Run")
     ] = None,

@@ -5,16 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, UnknownNameError
-from ..studies import compare, load_task
-from ..studies.design import SEEDS
+from ..studies import compare, learning_curve, load_task
 from .live import make_observer
 from .rules import read_rules
-from .show import show_study, stdout
+from .show import show_curve, show_study, stdout
 
 # The keys of a study's TOML file, which are the options' names, and the types they take.
 KEYS: Mapping[str, tuple[type, ...]] = {
@@ -35,10 +34,13 @@ KEYS: Mapping[str, tuple[type, ...]] = {
     "batch_size": (int,),
     "target": (float, int),
     "baseline": (str,),
+    "teacher": (str,),
+    "examples": (list, str, int),
     "out": (str, Path),
     "fresh": (bool,),
     "workers": (int,),
 }
+_ASKED = ("seeds", "optimizer", "steps", "epochs", "batch_size", "target", "baseline", "teacher")
 _DATA = ("test_data", "label", "image_size", "limit")
 # Two ways to say one thing: what the command line says replaces either in the file.
 _RIVALS = (("network", "model"), ("steps", "epochs"))
@@ -53,21 +55,27 @@ def run(config: Path | None, given: Mapping[str, Any], plain: bool) -> None:
     task = load_task(options.get("data", "digits"), **about_data)
     console = stdout()
     arms = options.get("arms")
-    study = compare(
-        options.get("model") or options.get("network") or "mlp",
-        task,
-        split_arms(arms) if arms is not None else None,
-        learning_rates=_rates(options["lr"]) if "lr" in options else None,
-        seeds=options.get("seeds", SEEDS),
-        **{k: options[k] for k in ("optimizer", "steps", "epochs", "batch_size", "target", "baseline") if k in options},
-        out=options.get("out"),
-        fresh=options.get("fresh", False),
-        workers=options.get("workers"),
-        rules=read_rules(_as_list(options.get("rule", []))),
-        observer=make_observer(console, plain=plain),
-        command=shlex.join(["firstlight", *sys.argv[1:]]),
-    )
-    show_study(console, study, study.folder / "report.html")
+    question = {
+        "learning_rates": _numbers("lr", options["lr"], float) if "lr" in options else None,
+        "rules": read_rules(_as_list(options.get("rule", []))),
+        **{k: options[k] for k in _ASKED if k in options},
+    }
+    running = {
+        "out": options.get("out"),
+        "fresh": options.get("fresh", False),
+        "workers": options.get("workers"),
+        "observer": make_observer(console, plain=plain),
+        "command": shlex.join(["firstlight", *sys.argv[1:]]),
+    }
+    network = options.get("model") or options.get("network") or "mlp"
+    schemes = split_arms(arms) if arms is not None else None
+    if "examples" in options:
+        examples = _numbers("examples", options["examples"], int)
+        curve = learning_curve(network, task, schemes, examples=examples, **running, **question)
+        show_curve(console, curve, curve.folder / "report.html")
+    else:
+        study = compare(network, task, schemes, **running, **question)
+        show_study(console, study, study.folder / "report.html")
 
 
 def merged(file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +136,10 @@ def _as_list(given: str | list[str]) -> list[str]:
     return [given] if isinstance(given, str) else given
 
 
-def _rates(given: str | float | list[Any]) -> list[float]:
+def _numbers(option: str, given: Any, kind: Callable[[Any], Any]) -> list[Any]:
     parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
     try:
-        return [float(p) for p in parts]
+        return [kind(p) for p in parts]
     except (TypeError, ValueError):
-        raise ArgumentError(f"--lr {given!r} should be numbers separated by commas: 0.01,0.1") from None
+        shown = "10,50,250" if kind is int else "0.01,0.1"
+        raise ArgumentError(f"--{option} {given!r} should be numbers separated by commas: {shown}") from None

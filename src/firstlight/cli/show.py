@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..reports import text
-from ..studies import Study
+from ..studies import LearningCurve, Study
 from ..studies.records import ArmSummary
 from ..studies.study import steps_to_target
 
@@ -41,6 +41,25 @@ def show_study(console: Console, study: Study, report: Path) -> None:
     console.print()
     for i, sentence in enumerate(study.verdict):
         console.print(Text(sentence, style="bold" if i == 0 else ""), highlight=False, soft_wrap=unbroken(console))
+    console.print()
+    console.print(f"Report: {_shortest(report)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_curve(console: Console, curve: LearningCurve, report: Path) -> None:
+    """Print accuracies by size, each size's verdict, and the report's path."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table.add_column("initialization", overflow="fold", min_width=_NAME)
+    for n in curve.examples:
+        table.add_column(f"{n:,} a class", justify="right")
+    found = [{a.arm: a for a in study.arms} for study in curve.studies]
+    for arm in curve.studies[0].setting.arms:
+        cells = (f"{text.percent(f[arm].test.mean)}\n{text.span(f[arm].test.low, f[arm].test.high)}" for f in found)
+        table.add_row(Text(arm), *cells)
+    console.print()
+    console.print(table)
+    for n, study in curve:
+        sentence = f"{text.counted(n, 'example')} a class: {study.verdict[0]}"
+        console.print(Text(sentence), highlight=False, soft_wrap=unbroken(console))
     console.print()
     console.print(f"Report: {_shortest(report)}", highlight=False, markup=False, soft_wrap=True)
 
