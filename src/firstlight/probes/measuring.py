@@ -82,7 +82,6 @@ def measure(
     _refuse_nan("inputs", (call.args, call.kwargs))
     _refuse_nan("targets", own_targets)
     updates = updates_of(optimizer, lr, model)
-    graph, more = _graph(model, inputs) if graph is None else (graph, ())
     limits = Limits(max_samples, max_positions)
     with untouched(model), plainly():
         torch.manual_seed(seed)
@@ -91,6 +90,8 @@ def measure(
         except BaseException:
             _reshard(model)
             raise
+        # After the real forward: a model may keep what it computes once, and should keep real tensors.
+        graph, more = _graph(model, inputs) if graph is None else (graph, ())
         places = placed(ran.observer.found.places, graph)
         weights = weigh(model, graph, ran.gradients, updates)
         origin = _origin(model, call, ran, places, seed)

@@ -52,12 +52,13 @@ _MHA = "multi_head_attention_forward"
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What is known of a tensor: whether it depends on the inputs, the parameters that alone made it, its depth."""
+    """What is known of a tensor: whether inputs are in it, which parameters alone made it, its depth, its call."""
 
     data: bool
     weights: tuple[str, ...] = ()
     depth: int = 0
     unit: int = -1
+    op: str = ""
 
 
 @dataclass(slots=True)
@@ -195,10 +196,10 @@ class Observer(TorchFunctionMode):
         data = [t for t in trails if t.data]
         names = tuple(dict.fromkeys(n for t in trails if not t.data for n in t.weights))
         if not data:
-            return Trail(False, names)
+            return Trail(False, names, op=op)
         depth = max(t.depth for t in data) + (op in WEIGHT_CALLS and bool(names))
         self._deepest = max(self._deepest, depth)
-        return Trail(True, (), depth, _unit(op, args, read, trails, out))
+        return Trail(True, (), depth, _unit(op, args, read, trails, out), op)
 
     def _kind(self, op: str, read: list[torch.Tensor], trails: list[Trail]) -> Kind | None:
         if op in WEIGHT_CALLS and any(t.weights for t in trails if not t.data):
@@ -207,7 +208,7 @@ class Observer(TorchFunctionMode):
             return Kind.ATTENTION
         if op in _SOFTMAX:
             return Kind.SOFTMAX
-        if op in NORMS:
+        if op in NORMS or _divides_by_spread(op, read, trails):
             return Kind.NORM
         if op in _POOLS:
             return Kind.POOL
@@ -322,6 +323,18 @@ def _unit(op: str, args: tuple[object, ...], read: list[torch.Tensor], trails: l
     if source.dim() == rank:
         return unit
     return 1 if rank >= 4 and before.unit == 1 else -1
+
+
+def _divides_by_spread(op: str, read: list[torch.Tensor], trails: list[Trail]) -> bool:
+    """Whether a call ends a norm that is written out: x · rsqrt(mean x² + ε), or x / sqrt(…)."""
+    if op not in _LAST_OF_NORM or len(read) != 2 or not all(t.data for t in trails):
+        return False
+    ends = _LAST_OF_NORM[op]
+    pairs = [(1, 0)] if op == "div" else [(1, 0), (0, 1)]
+    return any(trails[i].op in ends and read[i].shape[-1:] == (1,) and read[j].shape[-1] > 1 for i, j in pairs)
+
+
+_LAST_OF_NORM = {"mul": ("rsqrt", "reciprocal"), "div": ("sqrt", "std", "norm")}
 
 
 def _spatial(op: str, rank: int) -> range:
