@@ -79,13 +79,14 @@ if TYPE_CHECKING:
     from .writers import Verification as Verification
     from .writers import apply_ as apply_
     from .writers import init_ as init_
+    from .writers import load_ as load_
     from .writers import verify as verify
 
 __version__ = "0.1.0"
 
 _CONTENTS: dict[str, tuple[str, ...]] = {
     # weights
-    "writers": ("init_", "apply_", "verify", "Receipt", "Verification"),
+    "writers": ("init_", "apply_", "load_", "verify", "Receipt", "Verification"),
     "schemes": ("plan", "catalogue"),
     "plans": ("Plan", "Keep", "Selector"),
     "graphs": ("Axes",),

@@ -3,7 +3,8 @@
 from .apply import apply_
 from .digests import digest
 from .init import init_
+from .load import load_
 from .receipt import Receipt, Written
 from .verification import Check, Verification, verify
 
-__all__ = ["Check", "Receipt", "Verification", "Written", "apply_", "digest", "init_", "verify"]
+__all__ = ["Check", "Receipt", "Verification", "Written", "apply_", "digest", "init_", "load_", "verify"]

@@ -1,0 +1,292 @@
+"""``load_``: a model's weights from elsewhere, in one line, with a report of every parameter.
+
+The walk source → matches → plan → writers in one function: what matched is read, what did not is drawn by a scheme.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, TransferError
+from ..graphs import Graph, Inputs, Slot, slots, structure, trace
+from ..graphs.records import Declared, Parameter, Role
+from ..initializers.base import Initializer
+from ..initializers.layout import Layout
+from ..plans import Entry, Keep, Plan, Rules, split
+from ..schemes import Scheme, plan
+from ..transfers import (
+    Adapt,
+    Options,
+    Outcome,
+    Renames,
+    Source,
+    SourceLike,
+    Stored,
+    Transfer,
+    TransferReport,
+    Unused,
+    apply_renames,
+    combined,
+    how,
+    open_source,
+    transfer,
+)
+from ..transfers.matching import RULES
+from ..transfers.report import ADAPTED, FRESH, KEPT, LOADED, share
+from .apply import apply_
+from .resolve import checked_seed
+
+_KEEP = "keep"
+_LEAST, _LITTLE = 0.1, 0.5
+
+
+def load_(
+    model: nn.Module,
+    source: SourceLike,
+    *,
+    inputs: Inputs | None = None,
+    rename: Renames | None = None,
+    match: Sequence[str] = RULES,
+    adapt: Adapt = True,
+    fresh: str | Scheme | Initializer = "auto",
+    rules: Rules | None = None,
+    skip: str | Sequence[str] = (),
+    require: float = _LEAST,
+    section: str | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> TransferReport:
+    """Start a model from other weights, all or nothing, and say what became of every parameter.
+
+    Tensors are matched by exact name, then by name behind another prefix, by the rename rules, and last by structure:
+    names that differ, modules that agree in order, role, shape and place. What two tensors would fit equally is left
+    and said so, never guessed. Shapes that differ are adapted where a rule knows how. The rest is drawn anew.
+
+    Args:
+        model: any module; running statistics and saved buffers are loaded too.
+        source: a path (safetensors, torch checkpoint, sharded index, ``save_pretrained`` folder), a state dict, a live
+            model. No code of it is run.
+        inputs: example inputs, as the model is called: structure, and the fresh plan, then know what each parameter
+            does.
+        rename: from patterns over the source's names to the model's: a glob whose ``*`` come again in the new name,
+            or a regular expression (``re.compile(...)``, ``"re:..."``). They win over exact names.
+        match: which of ``"exact"``, ``"prefix"``, ``"rename"``, ``"structure"`` may match.
+        adapt: ``True``: the adaptations that keep the network what it is (``head``, ``channels``, ``positions``,
+            ``relative_bias``, ``vocabulary``, ``patch``, ``inflate``, ``batch_norm``). ``False``: none. Or names, or a
+            dict from names to options; ``"select"``, ``"widen"``, ``"stack"`` and ``"deepen"``, to another width or
+            depth, have to be named, ``"default"`` beside them stands for the others.
+        fresh: the scheme that draws what is not loaded; ``"keep"`` leaves it as the model has it.
+        rules: rules for single fresh parameters, as ``init_`` takes them.
+        skip: globs over the model's names that are left fresh though they may match.
+        require: the share of the parameters' values that has to come from the source, 0 to 1; 0 asks for nothing.
+        section: which section of a nested checkpoint (``"ema"``).
+        seed: of what is drawn.
+        dry_run: only report what would be done; no value is read, none written.
+
+    Returns:
+        The report: every parameter and buffer once, loaded, adapted, fresh or kept, and why.
+
+    Raises:
+        TransferError: the source cannot be read, less than ``require`` matched, or a rename rule does nothing.
+        FirstlightError: as ``apply_``. The model then has the weights it had.
+
+    Warns:
+        UserWarning: less than half of the parameters' values came from the source.
+
+    >>> import torch
+    >>> old, new = (nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, n)) for n in (5, 3))
+    >>> print(load_(new, old, fresh="he_normal").summary)
+    2 loaded, 2 fresh, 2 of the source unused: 73.8 % of 195 parameter values from the model Sequential (by exact 2)
+    """
+    seed = checked_seed(seed)
+    if isinstance(require, bool) or not isinstance(require, int | float) or not 0 <= require <= 1:
+        raise ArgumentError(f"require={require!r} should be a share from 0 to 1")
+    opened = open_source(source, section=section)
+    options = Options(rename, tuple(match), adapt, (skip,) if isinstance(skip, str) else tuple(skip))
+    axes, _ = split(rules)
+    graph = structure(model, axes) if inputs is None else trace(model, inputs, axes)
+    others, volatile = _other_buffers(model, graph)
+    made = transfer(graph, _Apart.of(opened, model), options, others)
+    whole = combined(made, _fresh_plan(model, inputs, fresh, rules, made, graph))
+    outcomes = tuple(_outcomes(made, whole, volatile))
+    notes = tuple(_notes(made, outcomes, opened, rename))
+    report = TransferReport(opened.label, outcomes, _unused(made), notes, seed, not dry_run, model)
+    _demand(report, require)
+    if not dry_run:
+        apply_(model, whole, seed, digests=False)
+        if share(outcomes) < _LITTLE:
+            warnings.warn(report.summary, UserWarning, stacklevel=2)
+    return report
+
+
+def _fresh_plan(
+    model: nn.Module,
+    inputs: Inputs | None,
+    fresh: str | Scheme | Initializer,
+    rules: Rules | None,
+    made: Transfer,
+    graph: Graph,
+) -> Plan:
+    """The plan of what is not loaded; where everything is, no scheme is asked."""
+    everything = (*graph.parameters, *graph.statistics)
+    needed = [p for p in everything if p.name not in made.matches and p.name not in made.decisions]
+    if fresh == _KEEP or not needed:
+        kept = Keep("as the model had it")
+        return Plan("keep", tuple(Entry(p, kept, kept.reason) for p in everything))
+    return plan(model, inputs, fresh, rules=rules)
+
+
+def _other_buffers(model: nn.Module, graph: Graph) -> tuple[list[Parameter], list[Parameter]]:
+    """The buffers that the graph does not know: those that are saved with the model, and those that are not."""
+    known = {n for p in (*graph.parameters, *graph.statistics) for n in p.names}
+    saved: dict[int, Parameter] = {}
+    unsaved: dict[int, Parameter] = {}
+    for slot in slots(model):
+        if slot.is_buffer and slot.name not in known:
+            persistent = slot.local_name not in slot.owner._non_persistent_buffers_set
+            (saved if persistent else unsaved).setdefault(id(slot.tensor), _buffer(slot))
+    return list(saved.values()), [p for i, p in unsaved.items() if i not in saved]
+
+
+def _buffer(slot: Slot) -> Parameter:
+    return Parameter(
+        name=slot.name,
+        aliases=(),
+        module=slot.module,
+        module_types=(type(slot.owner).__name__,),
+        local_name=slot.local_name,
+        declared=Declared(Role.UNKNOWN, Layout.vector(tuple(slot.tensor.shape))),
+        dtype=slot.tensor.dtype,
+        trainable=False,
+    )
+
+
+class _Apart(Source):
+    """A source that may share memory with the model: what does is copied when it is read.
+
+    Weights that change places within one model would else be overwritten before they are read.
+    """
+
+    __slots__ = ("_held", "_source")
+
+    def __init__(self, source: Source, held: frozenset[int]) -> None:
+        """A source, and the addresses of the model's storages."""
+        self._source, self._held = source, held
+
+    @classmethod
+    def of(cls, source: Source, model: nn.Module) -> Source:
+        """The source as it is, or apart from the model."""
+        return cls(source, frozenset(_address(s.tensor) for s in slots(model) if not s.tensor.is_meta))
+
+    @property
+    def label(self) -> str:
+        """The source's."""
+        return self._source.label
+
+    @property
+    def tensors(self) -> Mapping[str, Stored]:
+        """The source's."""
+        return self._source.tensors
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The source's."""
+        return self._source.notes
+
+    def read(self, name: str, index: tuple[slice, ...] | None = None) -> torch.Tensor:
+        """The values, copied where the model holds them itself."""
+        values = self._source.read(name, index)
+        return values.clone() if values.numel() and _address(values) in self._held else values
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where a tensor's storage begins; 0 for one that has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _outcomes(made: Transfer, whole: Plan, volatile: Sequence[Parameter]) -> list[Outcome]:
+    buffers = {t.name for t in made.targets if t.buffer}
+    found = [_outcome(entry, made, entry.parameter.name in buffers) for entry in whole.entries]
+    for parameter in volatile:
+        entry = Entry(parameter, Keep(), "a buffer that is not saved with the model")
+        found.append(_outcome(entry, made, True))
+    return found
+
+
+def _outcome(entry: Entry, made: Transfer, buffer: bool) -> Outcome:
+    parameter = entry.parameter
+    match = made.matches.get(parameter.name)
+    base = (parameter.name, parameter.aliases, parameter.layout.shape)
+    dtype = str(parameter.dtype).removeprefix("torch.")
+    if match is not None:
+        kind = LOADED if all(s.exact and s.rule != "select" for s in match.steps) else ADAPTED
+        given = str(made.source.tensors[match.pieces[0].tensor].dtype).removeprefix("torch.")
+        return Outcome(*base, kind, match.tensors, match.rule, how(match), buffer, dtype, given)
+    if isinstance(entry.decision, Keep):
+        return Outcome(*base, KEPT, (), "", entry.reason, buffer, dtype)
+    return Outcome(*base, FRESH, (), "", entry.reason, buffer, dtype, "", repr(entry.decision))
+
+
+def _notes(made: Transfer, outcomes: Sequence[Outcome], source: Source, rename: Renames | None) -> list[str]:
+    notes = list(made.notes)
+    notes += [f"{r.old} → {r.new} (rename {r.rule!r})" for r in apply_renames(rename, list(source.tensors))]
+    changed: dict[tuple[str, str], int] = {}
+    for o in outcomes:
+        if o.source_dtype and o.source_dtype != o.dtype:
+            changed[o.source_dtype, o.dtype] = changed.get((o.source_dtype, o.dtype), 0) + 1
+    notes += [f"{n} tensors {a} → {b}" for (a, b), n in changed.items()]
+    taken = [o for o in outcomes if o.kind in (LOADED, ADAPTED)]
+    notes += [f"{' = '.join((o.name, *o.aliases))}: tied, loaded once" for o in taken if o.aliases]
+    notes += _statistics_notes(made, outcomes)
+    return notes
+
+
+def _statistics_notes(made: Transfer, outcomes: Sequence[Outcome]) -> list[str]:
+    """Norms whose weights were loaded and whose running statistics were not."""
+    roles = {t.name: t.parameter.role for t in made.targets}
+    by_name = {o.name: o for o in outcomes}
+    missing = [
+        o.name
+        for o in outcomes
+        if roles.get(o.name) is Role.RUNNING_MEAN
+        and o.kind not in (LOADED, ADAPTED)
+        and (scale := by_name.get(f"{o.name.removesuffix('running_mean')}weight")) is not None
+        and scale.kind in (LOADED, ADAPTED)
+    ]
+    loaded = sum(1 for o in outcomes if roles.get(o.name) is Role.RUNNING_MEAN and o.kind in (LOADED, ADAPTED))
+    notes = [f"running statistics of {loaded} batch norms loaded"] if loaded else []
+    if missing:
+        notes.append(
+            f"the source has no running statistics for {len(missing)} loaded batch norms ({missing[0]} …): evaluate "
+            "only after some steps in training mode"
+        )
+    return notes
+
+
+def _unused(made: Transfer) -> tuple[Unused, ...]:
+    stored = made.source.tensors
+    return tuple(
+        Unused(n, stored[n].shape, str(stored[n].dtype).removeprefix("torch."), why) for n, why in made.unused.items()
+    )
+
+
+def _demand(report: TransferReport, require: float) -> None:
+    """TransferError where less came from the source than was asked for."""
+    if report.share >= require and (require == 0 or report.loaded or report.adapted):
+        return
+    missing = [f"{o.name} {o.shape}: {o.why}" for o in report.outcomes if o.kind in (FRESH, KEPT) and not o.buffer]
+    unused = [f"{u.name} {u.shape}" for u in report.unused]
+    raise TransferError(
+        f"only {100 * report.share:.1f} % of the parameters' values would come from {report.source}, and "
+        f"{100 * require:g} % are required; the rest would be random. Not matched:\n  "
+        + "\n  ".join([*missing[:6], *([f"… and {len(missing) - 6} more"] if len(missing) > 6 else [])])
+        + f"\nThe source has besides: {', '.join(unused[:6]) or 'nothing'}{' …' if len(unused) > 6 else ''}.\n"
+        "Give rename= rules (dry_run=True shows what they do), weights of the same architecture, or require=0."
+    )
