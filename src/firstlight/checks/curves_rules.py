@@ -20,6 +20,7 @@ STEPS_TO_MOVE = 50  # points in which a loss should have moved
 UNMOVED = 0.02  # a drop below this share is none
 UNSURE = 0.1  # unless the noise would hide a drop of this share
 FAR = 3.0  # times the start: diverged
+BOTTOMLESS = 100.0  # times the start, below zero: without a lower bound
 NEAR_TRIVIAL = 0.03  # of the trivial loss: at it
 TREND = 3.0  # standard deviations of the Mann-Kendall score, one chance in 740
 SWING = 0.1  # of the scale: a swing that counts
@@ -68,6 +69,9 @@ def _findings(curve: Curve) -> Iterator[Finding]:
     n = finite_part(curve)
     if n < len(curve):
         yield _non_finite(curve, n)
+        if n and min(curve.loss[n], curve.loss[n - 1]) < -BOTTOMLESS * (abs(curve.loss[0]) + 1):
+            yield _bottomless(curve, n, float(curve.loss[n - 1]))
+            return
     yield from _over_fitting(curve)
     if n < FEWEST:
         return
@@ -117,18 +121,24 @@ def _diverged(curve: Curve, s: Shape) -> Iterator[Finding]:
             _LOWER,
             _step(curve, s),
         )
-    elif level < -100 * base - 1 and level < before:
-        yield Finding(
-            "flipped-loss",
-            Severity.ERROR,
-            "",
-            None,
-            (Evidence("loss, median of the last tenth", level, -100 * base, s.start, CALIBRATED),),
-            f"the loss fell from {s.start:.4g} to {level:.4g} and falls on: what is minimized has no lower bound",
-            "check the loss's sign: a log-likelihood is maximized, its negative is minimized",
-            "loss = -loss",
-            _step(curve, s),
-        )
+    elif level < -BOTTOMLESS * (base + 1) and level < before:
+        yield _bottomless(curve, s.n, level)
+
+
+def _bottomless(curve: Curve, n: int, level: float) -> Finding:
+    start = float(curve.loss[0])
+    return Finding(
+        "flipped-loss",
+        Severity.ERROR,
+        "",
+        None,
+        (Evidence("loss", level, -BOTTOMLESS * (abs(start) + 1), start, CALIBRATED),),
+        f"the loss fell from {start:.4g} to {level:.4g} and falls on: what is minimized has no lower bound",
+        "check the loss's sign (a log-likelihood is maximized, its negative minimized), and that nll_loss gets "
+        "log-probabilities",
+        "loss = -loss",
+        int(curve.steps[n - 1]),
+    )
 
 
 def _stuck(curve: Curve, s: Shape) -> Iterator[Finding]:
@@ -175,25 +185,30 @@ def _at_trivial(curve: Curve, s: Shape) -> bool:
 
 
 def _rising(curve: Curve, s: Shape) -> Iterator[Finding]:
-    won = max(s.start - s.lowest, 0.0)
-    climb = s.tail - s.lowest
-    if s.n < STEPS_TO_MOVE or climb < max(0.25 * won, UNSURE * s.scale) + 3 * s.error:
+    if s.n < STEPS_TO_MOVE:
         return
-    if s.late_trend > TREND or (s.trend > TREND and s.late_trend > 0):
-        yield Finding(
-            "loss-rising",
-            Severity.WARNING,
-            "",
-            None,
-            (
-                Evidence("climb above the lowest level", climb, max(0.25 * won, UNSURE * s.scale), 0.0, CALIBRATED),
-                Evidence("Mann-Kendall score of the second half", s.late_trend, TREND, 0.0, "Mann 1945"),
-            ),
-            f"the training loss has risen from {s.lowest:.4g} to {s.tail:.4g}",
-            "lower the learning rate or let it decay; check that the data has not changed on the way",
-            _LOWER,
-            _step(curve, s),
-        )
+    climb, least = s.tail - s.lowest, max(0.25 * max(s.start - s.lowest, 0.0), UNSURE * s.scale)
+    upward = s.late_trend > TREND or (s.trend > TREND and s.late_trend > 0)
+    above, bound = s.tail - s.start, UNSURE * abs(s.start) + 3 * s.error
+    if climb > least + 3 * s.error and upward:
+        evidence = Evidence("climb above the lowest level", climb, least, 0.0, CALIBRATED)
+        words = f"the training loss has risen from {s.lowest:.4g} to {s.tail:.4g}"
+    elif above > bound:
+        evidence = Evidence("level above the start", above, bound, 0.0, CALIBRATED)
+        words = f"the training loss is at {s.tail:.4g}, higher than at the start ({s.start:.4g})"
+    else:
+        return
+    yield Finding(
+        "loss-rising",
+        Severity.WARNING,
+        "",
+        None,
+        (evidence,),
+        words,
+        "lower the learning rate or let it decay; check that the data has not changed on the way",
+        _LOWER,
+        _step(curve, s),
+    )
 
 
 def _oscillating(curve: Curve, s: Shape) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ DEAD = 0.5  # share of units: a draw kills no more than half (arc-cosine map, do
 GREW_DEAD = 0.25  # and so much more than at first
 LARGE_ONCE, LARGE, SMALL = 1.0, 0.1, 1e-6  # update / weight
 SUSTAINED = 5  # samples
+SHRUNK, SOON = 0.5, 500  # of their first size, within so many steps
 STANDING = 0.5  # of its start, above which a loss has not converged
 WARM_UP = 10  # steps in which weights that start at zero find their size
 SOURCE = "calibration in docs/watch.md"
@@ -179,13 +180,37 @@ def _large_updates(training: Training) -> Iterator[Finding]:
         ratio = np.where(weights, once.ratio, np.nan)
         yield _large(training, once, ratio, LARGE_ONCE, "one update was larger than the weight it changed")
         return
+    yield from _shrunk(training)
     recent = training.samples[-2 * SUSTAINED :]
-    if len(recent) < 2 * SUSTAINED or recent[-1].step <= WARM_UP:
+    if len(recent) < 2 * SUSTAINED or recent[0].step <= 2 * WARM_UP:  # w = lr t from a small start: 1/t of it a step
         return
     ratio = _median(_ratios(recent, training.layers.weights))
     if np.nanmax(ratio, initial=0.0) > LARGE:
         yield _large(
             training, recent[-1], ratio, LARGE, f"updates are {np.nanmax(ratio):.2g} of the weight, step after step"
+        )
+
+
+def _shrunk(training: Training) -> Iterator[Finding]:
+    """Weights that lose half their size while nothing is learned: decay is stronger than the gradient."""
+    first, last = training.samples[0], training.samples[-1]
+    chosen = training.layers.weights & ~_at_zero(training)
+    if len(training.samples) < SUSTAINED or last.step > SOON or not chosen.any() or not standing(training):
+        return
+    left = np.where(chosen, last.weight / np.maximum(first.weight, 1e-30), np.nan)
+    if np.nanmedian(left) < SHRUNK:
+        index = int(np.nanargmin(left))
+        where, position = _where(training, index)
+        yield Finding(
+            "update-too-large",
+            Severity.WARNING,
+            where,
+            position,
+            (Evidence("rms of the weights / at the start, median", float(np.nanmedian(left)), SHRUNK, 1.0, SOURCE),),
+            f"in {last.step} steps the weights have shrunk to {100 * np.nanmedian(left):.0f} % of their start",
+            "lower the weight decay, or the learning rate that it is multiplied by",
+            "for group in optimizer.param_groups:\n    group['weight_decay'] = 0.01",
+            last.step,
         )
 
 

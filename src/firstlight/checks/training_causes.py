@@ -28,10 +28,11 @@ SYMPTOMS = frozenset(
         "exploded-gradients",
     }
 )
-NO_GRADIENT = 1e-7  # rms of the median weight's gradient in the first steps: a start without gradient
+NO_GRADIENT = 1e-6  # rms of a weight's gradient in the first steps: a start that lets none through
 FAR_FROM_TRIVIAL = 3.0  # times the trivial loss, and 1 more: a start far off
 OVERSHOT = 0.5  # g(t+1)·u / |g(t)·u|
 LARGE = 1.0  # update / weight
+MOVING = frozenset({"loss-rising", "loss-oscillating", "loss-diverged", "non-finite-values", "exploded-gradients"})
 MOVED = 0.01  # of the weights, in all steps
 STABLE = "gradient descent on a quadratic: rate < 2 (1 + β) / λ"
 SOURCE = "calibration in docs/watch.md"
@@ -45,16 +46,19 @@ def bad_start(training: Training) -> str:
     weights = training.layers.weights
     if early and weights.any():
         sizes = np.nanmax(np.stack([np.where(np.isnan(s.gradient), 0.0, s.gradient) for s in early]), axis=0)[weights]
-        if float(np.median(sizes)) < NO_GRADIENT:
-            return f"the first gradients are nothing already (rms {np.median(sizes):.2g} in the median layer)"
+        if 0 < float(sizes.min()) < NO_GRADIENT or not np.median(sizes):
+            return f"the first gradients are next to nothing already (rms {sizes.min():.2g} in the weakest layer)"
     loss, trivial = training.curve.loss, training.curve.trivial
     if trivial is not None and len(loss) and loss[0] > FAR_FROM_TRIVIAL * trivial + 1:
         return f"the first loss is {loss[0]:.4g}, and a constant prediction has {trivial:.4g}"
     return ""
 
 
-def too_high(training: Training) -> tuple[Evidence, ...]:
-    """What says that the learning rate is too high."""
+def too_high(training: Training, symptom: str) -> tuple[Evidence, ...]:
+    """What says that the learning rate is too high.
+
+    An overshoot counts where the loss moves about: where it stands, gradients are noise, and so is their slope.
+    """
     found = []
     samples = training.samples
     rate = float(np.nanmax(samples[0].rate)) if samples else 0.0
@@ -68,7 +72,7 @@ def too_high(training: Training) -> tuple[Evidence, ...]:
     for part in (samples[:FIRST], samples[-FIRST:]):
         over = np.array([s.overshoot for s in part])
         over = over[~np.isnan(over)]
-        if len(over) >= 3 and float(np.median(over)) > OVERSHOT:
+        if symptom in MOVING and len(over) >= 3 and float(np.median(over)) > OVERSHOT:
             found.append(Evidence("slope behind the update / before", float(np.median(over)), OVERSHOT, -1.0, SOURCE))
             break
     ratios = [np.where(weights, s.ratio, np.nan) for s in samples[:FIRST]]
@@ -96,7 +100,7 @@ def explain(finding: Finding, training: Training) -> tuple[Finding, ...]:
     if start:
         return (replace(finding, cause=f"{finding.cause}. The start is the likelier reason: {start}"),)
     rate = float(np.nanmax(training.samples[0].rate))
-    high = too_high(training)
+    high = too_high(training, finding.code)
     if high:
         words = f"{high[0].quantity} is {high[0].value:.3g}, above {high[0].threshold:g}"
         return finding, Finding(

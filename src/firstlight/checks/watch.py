@@ -194,8 +194,7 @@ class Watch:
         bad, latest = self._losses.first_bad, self._losses.latest
         first = self._losses.values[0] if self._losses.values else latest
         if bad is not None and not self._known("non-finite-values"):
-            self._queue.append(self._non_finite(*bad))
-            self._check(final=False)
+            self._check(final=False, found=self._non_finite(*bad))
         elif step >= self._next_check or abs(latest) > BLOWN * (abs(first) + 1):
             self._check(final=False)
         if self._queue:
@@ -318,13 +317,14 @@ class Watch:
     def _known(self, code: str) -> bool:
         return any(f.code == code for f in (*self._said, *self._queue))
 
-    def _check(self, final: bool) -> None:
+    def _check(self, final: bool, found: Finding | None = None) -> None:
         """Put what holds into the queue: at once, at the second look in a row, or at the last."""
         if not self._meter.sharded:
             self._take()
         training = self.training
         self._next_check = max(self._next_check, int(self.steps * BETWEEN) + 1)
-        now = [f for f in (*diagnose_curve(training.curve), *diagnose_training(training)) if not self._known(f.code)]
+        every = ((found,) if found else ()) + diagnose_curve(training.curve) + tuple(diagnose_training(training))
+        now = [f for f in every if not self._known(f.code)]
         seen = {f.code: self._pending.get(f.code, 0) + 1 for f in now}
         self._pending = seen
         for finding in now:
