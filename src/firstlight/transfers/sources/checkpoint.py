@@ -91,17 +91,16 @@ def _bad(path: Path, what: str) -> TransferError:
 def _archive(path: Path) -> Named:
     """What the pickle of a zip archive names, the archive held against the file and against the pickle."""
     try:
-        size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if any(e.filename.endswith("/constants.pkl") for e in entries):
-                raise TransferError(f"{str(path)!r} is a TorchScript archive, which holds code. {_CONVERT_SCRIPT}")
-            _check_entries(path, entries, size)
-            found = [e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")]
-            if len(found) != 1:
-                raise _bad(path, f"it has {len(found)} entries data.pkl, a checkpoint has one")
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    except Exception as error:  # damage can take any form
         raise _bad(path, _first_line(error)) from error
+    if any(e.filename.endswith("/constants.pkl") for e in entries):
+        raise TransferError(f"{str(path)!r} is a TorchScript archive, which holds code. {_CONVERT_SCRIPT}")
+    _check_entries(path, entries, path.stat().st_size)
+    found = [e for e in entries if e.filename.count("/") == 1 and e.filename.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise _bad(path, f"it has {len(found)} entries data.pkl, a checkpoint has one")
     named = _program(path, found[0])
     root = found[0].filename.removesuffix("data.pkl")
     sizes = {e.filename: e.file_size for e in entries}
