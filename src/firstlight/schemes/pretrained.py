@@ -12,14 +12,14 @@ from fnmatch import fnmatchcase
 from ..errors import TransferError
 from ..graphs.records import Graph, Role
 from ..plans import Plan
-from ..transfers import Options, Transfer, combined, head_of, open_source, transfer
+from ..transfers import Adapt, Options, Transfer, combined, head_of, open_source, transfer
 from .records import Scheme
 
 _NEXT = "\n  "
 _STATISTICS = (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE, Role.BATCHES_SEEN)
 
 
-def pretrained_scheme(label: str, path: str, fresh: Scheme, head: str | None = None) -> Scheme:
+def pretrained_scheme(label: str, path: str, fresh: Scheme, head: str | None = None, adapt: Adapt = True) -> Scheme:
     """Every parameter and running statistic from ``path`` but the head, which ``fresh`` draws.
 
     Args:
@@ -27,6 +27,7 @@ def pretrained_scheme(label: str, path: str, fresh: Scheme, head: str | None = N
         path: what ``transfers.open_source`` reads: a safetensors file, a torch checkpoint, a folder of shards.
         fresh: the scheme for the head.
         head: a glob over parameter names; by default the module that holds the model's last weight.
+        adapt: which adaptations are on, as ``load_`` takes them: ``{"select"}`` for weights of a larger network.
 
     The plan raises TransferError where the source cannot be read or any other parameter has no match in it: a weight
     that silently stays random is the classic fault of loading. ``load_`` allows for partial matches.
@@ -36,7 +37,7 @@ def pretrained_scheme(label: str, path: str, fresh: Scheme, head: str | None = N
         source = open_source(path)
         pattern = head if head is not None else f"{head_of(graph)}.*"
         meant = any(fnmatchcase(n, pattern) for p in (*graph.parameters, *graph.statistics) for n in p.names)
-        made = transfer(graph, source, Options(skip=(pattern,) if meant else ()))
+        made = transfer(graph, source, Options(adapt=adapt, skip=(pattern,) if meant else ()))
         drawn = fresh.plan(graph)
         _refuse_partial(made, pattern)
         named = replace(made, reasons={n: _head_words(n, r, made, pattern) for n, r in made.reasons.items()})

@@ -43,7 +43,7 @@ def render(curve: Curve) -> str:
         sections=[
             Section("Verdict", [Text(paragraphs, lead=True)]),
             Section("Accuracy and speed", _figures(sizes, studies, style)),
-            Section("Setting", [facts(studies[-1].setting)]),
+            Section("Setting, at the largest size", [facts(studies[-1].setting)]),
             Section("How the numbers were made", [Text(_METHODS)]),
             Section("Run it again", [Code(setting.command), Facts(setting.versions)]),
         ],

@@ -112,7 +112,7 @@ def learning_curve(
             processes,
             fresh=fresh,
             observer=observer or Silent(),
-            command=command,
+            command=command or "firstlight.learning_curve(…)",
             shared=folder / _SHARED if question.sources else None,
         )
         for n, question in zip(sizes, asked, strict=True)

@@ -26,8 +26,9 @@ from ..plans import Rules
 from ..probes import Signal, measure_signal
 from ..schemes import Scheme, as_scheme, parse, plan
 from ..schemes.pretrained import pretrained_scheme
+from ..transfers import Adapt
 from ..writers import apply_
-from .design import Recipe
+from .design import SELECTED, Recipe
 from .records import Point, Result, Status, Trial
 from .tasks import Split, Task
 
@@ -99,7 +100,8 @@ def initialize(
 
 def _scheme(work: Work) -> str | Scheme | Initializer:
     if work.load is not None:
-        return pretrained_scheme("pretrained", str(work.load), parse("he_normal"))
+        adapt: Adapt = {"select"} if work.trial.arm == SELECTED else True
+        return pretrained_scheme(work.trial.arm, str(work.load), parse("he_normal"), adapt=adapt)
     return work.scheme
 
 
