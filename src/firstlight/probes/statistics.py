@@ -104,13 +104,12 @@ def forward_statistics(value: torch.Tensor, x: torch.Tensor, op: str) -> Forward
     largest = float(torch.maximum(-low.min(), high.max()))
     scale = _scale(largest)
     scaled, plain = (flat, 1.0) if scale == 1.0 else (flat.double() / scale, scale)
-    means, squares = scaled.mean(0), _mean_squares(scaled)
-    second = float(squares.mean(dtype=torch.float64))
+    second = _squares(scaled) / scaled.numel()
     by_sample = scaled.reshape(samples, positions, units)
     # Most values have no zeros at all, and looking for them is cheap only once.
     zeros = 1.0 - float(torch.count_nonzero(flat)) / flat.numel()
     return Forward(
-        mean=float(means.mean(dtype=torch.float64)) * plain,
+        mean=float(scaled.mean()) * plain,
         second=second * plain**2,
         largest=largest,
         zeros=zeros,
@@ -125,10 +124,10 @@ def forward_statistics(value: torch.Tensor, x: torch.Tensor, op: str) -> Forward
     )
 
 
-def _mean_squares(flat: torch.Tensor) -> torch.Tensor:
-    """E[x²] of each unit."""
-    squares: torch.Tensor = torch.linalg.vector_norm(flat, dim=0).square() / flat.shape[0]
-    return squares
+def _squares(x: torch.Tensor) -> float:
+    """Σ x², as a dot product, which is several times as fast as a norm."""
+    flat = x.reshape(-1)
+    return float(torch.dot(flat, flat))
 
 
 def _scale(largest: float) -> float:
@@ -144,8 +143,9 @@ def _alignment(x: torch.Tensor, second: float) -> dict[str, Any]:
         return found
     if samples > 1:
         found["cosine"] = _mean_cosine(x.reshape(1, samples, positions * units))
-        spread = x.var(0, correction=0).mean(dtype=torch.float64)
-        found["sample_spread"] = float(spread) / second
+        # Var = E[x²] − E[x]² over the samples, the mean over units and positions.
+        common = x.mean(0)
+        found["sample_spread"] = max(0.0, 1 - _squares(common) / common.numel() / second)
     if positions > 1:
         found["position_cosine"] = _mean_cosine(x)
     rows = x.reshape(-1, units)
@@ -161,7 +161,7 @@ def _alignment(x: torch.Tensor, second: float) -> dict[str, Any]:
 
 def _mean_cosine(x: torch.Tensor) -> float | None:
     """The mean cosine between two rows of a set, (‖Σ x̂‖² − n) / (n (n − 1)), over sets (sets, rows, units)."""
-    norms = torch.linalg.vector_norm(x, dim=-1)
+    norms = x.square().sum(-1).sqrt()
     live = norms > 0
     counts = live.sum(1).double()
     weights = torch.where(live, 1 / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
@@ -224,7 +224,7 @@ def backward_statistics(gradient: torch.Tensor, x: torch.Tensor) -> Backward:
     if nonfinite:
         x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
     n = x.numel()
-    mean_abs = float(torch.linalg.vector_norm(x, 1)) / n
+    mean_abs = float(x.abs().mean())
     return Backward(
         mean=float(x.mean()),
         second=second_moment(x, mean_abs),
@@ -240,7 +240,7 @@ def second_moment(x: torch.Tensor, size: float) -> float:
     if not x.numel():
         return 0.0
     if 1e-12 < size < 1e12:
-        return float(torch.linalg.vector_norm(x)) ** 2 / x.numel()
+        return _squares(x) / x.numel()
     return float(x.double().square().mean())
 
 

@@ -92,7 +92,7 @@ def _weigh(
         ),
         used=parameter.status is not Status.UNUSED if traced else None,
         reached=g is not None if went_back else None,
-        grad_mean_abs=None if g is None or not g.numel() else float(torch.linalg.vector_norm(g, 1)) / g.numel(),
+        grad_mean_abs=None if g is None or not g.numel() else float(g.abs().mean()),
         grad_second=None if of_gradient is None else of_gradient[1],
         grad_zeros=None if of_gradient is None else of_gradient[3],
         grad_nonfinite=None if of_gradient is None else of_gradient[4],
@@ -126,7 +126,8 @@ def _moments(x: torch.Tensor) -> tuple[float, float, float, float, int]:
         return 0.0, 0.0, 0.0, 0.0, 0
     if lost:
         x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    largest = float(torch.linalg.vector_norm(x, torch.inf))
+    low, high = x.aminmax()
+    largest = float(torch.maximum(-low, high))
     zeros = 1.0 - float(torch.count_nonzero(x)) / n
     return float(x.mean()), second_moment(x, largest), largest, zeros, lost
 
