@@ -64,7 +64,13 @@ def mlp_gelu() -> Case:
 @healthy
 def mlp_silu_layernorm() -> Case:
     model = nn.Sequential(
-        nn.Linear(64, 64), nn.LayerNorm(64), nn.SiLU(), nn.Linear(64, 64), nn.LayerNorm(64), nn.SiLU(), nn.Linear(64, 10)
+        nn.Linear(64, 64),
+        nn.LayerNorm(64),
+        nn.SiLU(),
+        nn.Linear(64, 64),
+        nn.LayerNorm(64),
+        nn.SiLU(),
+        nn.Linear(64, 10),
     )
     return Case(model, *data.digits(), CE, optimizer=adam())
 
@@ -96,7 +102,13 @@ def mlp_leaky_batchnorm() -> Case:
 @healthy
 def mlp_dropout() -> Case:
     model = nn.Sequential(
-        nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 10)
+        nn.Linear(64, 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Linear(64, 10),
     )
     return Case(model, *data.digits(), CE, optimizer=adam(), steps=400)
 

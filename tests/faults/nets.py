@@ -185,9 +185,7 @@ class Vit(nn.Module):
         self.patch = nn.Conv2d(1, width, 2, stride=2)
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, 17, width) * 0.02)
-        self.blocks = nn.Sequential(
-            *[Block(width, 4, causal=False, skips=skips, scaled=scaled) for _ in range(depth)]
-        )
+        self.blocks = nn.Sequential(*[Block(width, 4, causal=False, skips=skips, scaled=scaled) for _ in range(depth)])
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,10 @@
 from .catalogue import CATALOGUE, Kind, When, kind
 from .curves import Curve
 from .curves_rules import diagnose_curve
+from .diagnosis import diagnose
+from .findings import Findings
 from .logs import read_log
+from .probing import probe
 from .records import Evidence, Finding, Severity
 from .watch import Watch, watch
 
@@ -12,12 +15,15 @@ __all__ = [
     "Curve",
     "Evidence",
     "Finding",
+    "Findings",
     "Kind",
     "Severity",
     "Watch",
     "When",
+    "diagnose",
     "diagnose_curve",
     "kind",
+    "probe",
     "read_log",
     "watch",
 ]

@@ -78,6 +78,7 @@ _KINDS = (
     Kind("wrong-prior", "the output bias starts far from the targets' mean or prior", "outputs"),
     Kind("double-softmax", "a softmax is applied to what the loss applies one to", "outputs"),
     Kind("softmax-over-one", "a softmax over a single unit is constant", "outputs"),
+    Kind("missing-softmax", "the loss wants log-probabilities and gets raw outputs", "outputs"),
     Kind("hidden-softmax", "a softmax is used as the activation of a hidden layer", "outputs"),
     Kind("unreachable-targets", "the last activation cannot produce the targets", "outputs"),
     Kind("unreduced-loss", "the loss is summed where it should be averaged", "outputs"),

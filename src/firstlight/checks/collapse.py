@@ -1,0 +1,131 @@
+"""Samples, or positions of one sample, that come to look alike; attention that looks at one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..probes.records import Kind, Place
+from .looking import Look, where_of
+from .records import Evidence, Finding, Severity
+from .repairs import replanned
+from .signal import advice, described
+
+ALIKE, SAME = 1e-3, 1e-5  # share of the signal that tells samples apart: a warning, an error
+FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about what the network no longer tells apart."""
+    if look.light.origin is None:
+        yield from _samples(look)
+        yield from _positions(look)
+        yield from _attention(look)
+
+
+def _told_apart(place: Place) -> float | None:
+    return None if place.forward is None else place.forward.sample_spread
+
+
+def _samples(look: Look) -> Iterator[Finding]:
+    """The share of E[x²] that varies between samples, at the last place before the head.
+
+    In the ordered phase the cosine of two samples tends to one as exp(−l/ξ) (Schoenholz et al. 2017, arXiv 1611.01232)
+    and the network computes a constant. Bounds: 10⁻³ of what the inputs have is a warning, 10⁻⁵ an error, where the
+    difference of two samples drowns in the common part.
+    """
+    path = [p for p in look.trunk if (s := _told_apart(p)) is not None and s > -1 and p is not look.head]
+    path = [p for p in path if look.head is None or p.index < look.head.index]
+    if len(path) < 2:
+        return
+    start = max(_told_apart(path[0]) or 0.0, 0.0)
+    end = max(_told_apart(path[-1]) or 0.0, 0.0)
+    if start <= 0 or end >= ALIKE * start:
+        return
+    kinds = [p for p in path if (_told_apart(p) or 0.0) < ALIKE * start]
+    first = kinds[0]
+    cause_at = next((p for p in path if p.kind is Kind.WEIGHT), first)
+    before = look.weight_before(first) if first.kind is not Kind.WEIGHT else first
+    attends = any(p.kind is Kind.SOFTMAX or p.kind is Kind.ATTENTION for p in look.light.places)
+    weight = look.weight_of(before)
+    yield Finding(
+        "rank-collapse",
+        Severity.ERROR if end < SAME * start else Severity.WARNING,
+        where_of(before),
+        before.position,
+        (
+            Evidence(f"share of E[x²] that tells samples apart, at {where_of(path[-1])}", end, ALIKE * start, start),
+            Evidence("mean cosine of two samples there", _cosine(path[-1]), 1 - ALIKE, None, "Schoenholz et al. 2017"),
+        ),
+        "attention without skip connections averages its tokens away"
+        if attends and not look.light.of(Kind.JOIN)
+        else f"each layer keeps less of the difference between samples, from {where_of(cause_at)} on: "
+        + described(weight),
+        f"draw the weights larger: {advice(weight)}; or add skip connections or norms",
+        replanned(look.light, [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]),
+    )
+
+
+def _cosine(place: Place) -> float:
+    found = None if place.forward is None else place.forward.cosine
+    return 1.0 if found is None else found
+
+
+def _positions(look: Look) -> Iterator[Finding]:
+    """The cosine between tokens of one sample behind attention.
+
+    Pure attention loses rank doubly exponentially with depth (Dong et al. 2021, arXiv 2103.03404). Bounds as for
+    samples.
+    """
+    attends = [p for p in look.light.places if p.kind in (Kind.SOFTMAX, Kind.ATTENTION) or "attention" in p.op]
+    if not attends:
+        return
+    path = [p for p in look.trunk if p.index > attends[0].index and p.forward is not None and p.forward.position_cosine]
+    path = [p for p in path if look.head is None or p.index < look.head.index]
+    if not path or path[-1].forward is None or path[-1].forward.position_cosine is None:
+        return
+    end = 1 - path[-1].forward.position_cosine
+    if end >= ALIKE:
+        return
+    first = next(p for p in path if p.forward is not None and 1 - (p.forward.position_cosine or 0.0) < ALIKE)
+    yield Finding(
+        "rank-collapse",
+        Severity.ERROR if end < SAME else Severity.WARNING,
+        where_of(first),
+        first.position,
+        (Evidence("1 − mean cosine of two tokens before the head", end, ALIKE, None, "Dong et al. 2021"),),
+        "attention averages tokens, and nothing carries their differences past it",
+        "add skip connections around attention and feed-forward parts",
+        "# in each block: x = x + attention(norm1(x)); x = x + mlp(norm2(x))",
+    )
+
+
+def _attention(look: Look) -> Iterator[Finding]:
+    """The entropy of attention at the start, relative to log T.
+
+    Logits of standard deviation s leave H / log T ≈ 1 − s²/(2 log T): a good start is near one. Bounds: 0.3 (warning),
+    0.1 (error, nearly one key a query, where the softmax passes no gradient; Zhai et al. 2023, arXiv 2303.06296).
+    """
+    for place in look.light.places:
+        seen = place.forward
+        if place.kind not in (Kind.SOFTMAX, Kind.ATTENTION) and "attention" not in place.op:
+            continue
+        if seen is None or seen.entropy is None or seen.entropy >= FOCUSED:
+            continue
+        if place.kind is Kind.SOFTMAX and (len(place.shape) < 3 or _is_last(look, place)):
+            continue
+        before = look.weight_before(place)
+        yield Finding(
+            "attention-collapse",
+            Severity.ERROR if seen.entropy < ONE_KEY else Severity.WARNING,
+            where_of(before),
+            place.position,
+            (Evidence("H / log T of the attention weights", seen.entropy, FOCUSED, 1.0, "Zhai et al. 2023"),),
+            f"its logits are so large that each query looks at one key: {described(look.weight_of(before))}",
+            "divide the logits by √d, and draw queries and keys with σ² · fan_in = 1",
+            replanned(look.light, before.parameters),
+        )
+        return
+
+
+def _is_last(look: Look, place: Place) -> bool:
+    return look.head is not None and place.index > look.head.index

@@ -1,0 +1,121 @@
+"""``diagnose``: from a light to its findings, causes before consequences.
+
+Each family's file makes its findings alone; here what one finding explains of another is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ..errors import ArgumentError
+from ..graphs.ops import words
+from ..probes.records import Light
+from . import collapse, data, finiteness, outputs, reach, scale, signal, symmetry, units
+from .findings import Findings, sorted_findings
+from .looking import look_at
+from .records import Finding, Severity
+
+_FAMILIES = (finiteness, reach, symmetry, data, units, scale, signal, collapse, outputs)
+_SIZES = words(
+    "vanishing-forward exploding-forward vanishing-gradient exploding-gradient rank-collapse saturation large-head "
+    "attention-collapse wrong-prior residual-growth batchnorm-explosion dead-units"
+)
+_LOST = words("vanishing-forward vanishing-gradient rank-collapse no-gradient constant-init dead-units")
+
+# What a finding explains: a consequence is not told beside its cause.
+EXPLAINS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "non-finite-inputs": _SIZES | {"non-finite-values", "unnormalized-inputs", "unscaled-targets"},
+        "non-finite-weights": _SIZES | {"non-finite-values", "non-finite-gradients"},
+        "non-finite-values": _SIZES,
+        "non-finite-gradients": frozenset({"exploding-gradient", "vanishing-gradient"}),
+        "constant-init": _LOST
+        | {"symmetric-units", "duplicated-draws", "exploding-forward", "saturation", "large-head"},
+        "symmetric-units": frozenset({"rank-collapse", "duplicated-draws"}),
+        "zero-norm-scale": _LOST,
+        "dead-units": _LOST | {"wrong-prior"},
+        "unnormalized-inputs": words(
+            "saturation exploding-forward vanishing-forward large-head dead-units exploding-gradient rank-collapse "
+            "wrong-prior non-finite-values vanishing-gradient"
+        ),
+        "wrong-fan": words("vanishing-forward exploding-forward vanishing-gradient exploding-gradient"),
+        "wrong-gain": words(
+            "exploding-gradient exploding-forward vanishing-gradient vanishing-forward saturation rank-collapse"
+        ),
+        "residual-growth": words("exploding-forward exploding-gradient large-head saturation"),
+        "batchnorm-explosion": frozenset({"exploding-gradient"}),
+        "exploding-forward": words(
+            "exploding-gradient large-head saturation wrong-prior attention-collapse rank-collapse non-finite-values "
+            "dead-units vanishing-gradient"
+        ),
+        "saturation": words(
+            "vanishing-gradient exploding-gradient rank-collapse large-head wrong-prior vanishing-forward"
+        ),
+        "vanishing-forward": words("vanishing-gradient rank-collapse"),
+        "rank-collapse": words("vanishing-gradient exploding-gradient"),
+        "attention-collapse": words("vanishing-gradient rank-collapse exploding-gradient"),
+        "hidden-softmax": words("vanishing-forward vanishing-gradient rank-collapse attention-collapse saturation"),
+        "softmax-over-one": words(
+            "vanishing-gradient rank-collapse no-gradient constant-init wrong-prior unreachable-targets"
+        ),
+        "no-gradient": words("vanishing-gradient constant-init"),
+        "unreachable-targets": frozenset({"unscaled-targets"}),
+        "untied-weights": frozenset({"duplicated-draws"}),
+        "exploding-gradient": frozenset(),
+    }
+)
+_RANKS = list(Severity)
+
+
+def diagnose(light: Light) -> Findings:
+    """Name what is wrong with a model at step 0, from how the signal travels through it.
+
+    Each finding has its place, its evidence (number, bound, expectation and their source), its cause and its fix. One
+    root cause is told once: what follows from it is left out, and its severity is that of the worst of it.
+
+    Args:
+        light: what ``fl.probe`` measured, or ``Light.from_json`` gave back (fixes are then code instead of plans).
+
+    Returns:
+        The findings, the most severe first; a tuple that prints as a list.
+
+    Raises:
+        ArgumentError: it is no light.
+
+    >>> import torch, firstlight as fl
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    >>> _ = torch.nn.init.constant_(model[0].weight, 0.5), torch.nn.init.zeros_(model[0].bias)
+    >>> light = fl.probe(model, torch.randn(32, 64), torch.arange(32) % 10)
+    >>> [(finding.code, finding.where) for finding in diagnose(light)]
+    [('constant-init', '0.weight')]
+    """
+    if not isinstance(light, Light):
+        raise ArgumentError(f"{type(light).__name__} is no light: give what fl.probe(model, inputs, ...) returns")
+    look = look_at(light)
+    found = [finding for family in _FAMILIES for finding in family.rules(look)]
+    return sorted_findings(_roots(found))
+
+
+def _roots(found: Iterable[Finding]) -> list[Finding]:
+    """The findings that no other explains, each as severe as the worst that it explains."""
+    left = list(found)
+    kept: list[Finding] = []
+    for finding in left:
+        above = [f for f in left if f is not finding and finding.code in EXPLAINS.get(f.code, frozenset())]
+        above = [
+            f
+            for f in above
+            if f.code not in EXPLAINS.get(finding.code, frozenset()) or left.index(f) < left.index(finding)
+        ]
+        if not [f for f in above if f.severity is not Severity.NOTE]:
+            kept.append(finding)
+    return [_at_least(f, [o for o in left if o.code in EXPLAINS.get(f.code, frozenset())]) for f in kept]
+
+
+def _at_least(finding: Finding, explained: Iterable[Finding]) -> Finding:
+    if finding.severity is Severity.NOTE:
+        return finding
+    worst = min([finding.severity, *(f.severity for f in explained)], key=_RANKS.index)
+    return replace(finding, severity=worst)

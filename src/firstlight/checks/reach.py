@@ -1,0 +1,137 @@
+"""What the gradient and the optimizer do not reach: cut paths, frozen and unused parameters, untied tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..graphs import Role
+from ..probes.records import Kind, Place, Weight
+from .looking import TABLES, WEIGHTS, Look, where_of
+from .records import Evidence, Finding, Severity
+
+_EXACT = "exact"
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about parameters that training would not change. All are exact."""
+    yield from _cut(look)
+    yield from _unused(look)
+    yield from _frozen(look)
+    yield from _optimizer(look)
+    yield from _untied(look)
+
+
+def _place(look: Look, name: str) -> Place | None:
+    return next((p for p in look.light.places if name in p.parameters), None)
+
+
+def _cut(look: Look) -> Iterator[Finding]:
+    """Trainable parameters that the forward uses and the gradient never arrives at."""
+    lost = [w for w in look.light.weights if w.trainable and w.reached is False and w.used is not False]
+    if not lost:
+        return
+    places = [p for w in lost if (p := _place(look, w.name)) is not None]
+    last = max(places, key=lambda p: p.index) if places else None
+    behind = next(
+        (p for p in look.light.places if last is not None and p.index > last.index and p.backward is not None), None
+    )
+    where = where_of(last) if last is not None else lost[-1].name
+    between = (
+        f" between {where} and {where_of(behind)}" if behind is not None and behind.kind is not Kind.OUTPUT else ""
+    )
+    yield Finding(
+        "no-gradient",
+        Severity.ERROR,
+        where,
+        None if last is None else last.position,
+        (Evidence("trainable parameters without a gradient", float(len(lost)), 0.0, 0.0, _EXACT),),
+        f"the way back is cut{between}: a detach, no_grad, .data, an integer, rounding or numpy call stands there",
+        "take the cut out of the forward, or set requires_grad=False for what is meant to stay",
+        f"# remove .detach() / torch.no_grad() / .data / .item() / .numpy() / argmax / round{between} from the forward",
+    )
+
+
+def _unused(look: Look) -> Iterator[Finding]:
+    lost = [w for w in look.light.weights if w.trainable and w.used is False]
+    if lost and not any(w.reached for w in lost):
+        yield Finding(
+            "unused-parameter",
+            Severity.WARNING,
+            lost[0].name,
+            None,
+            (Evidence("parameters that this forward does not read", float(len(lost)), 0.0, 0.0, _EXACT),),
+            "the forward never calls the module that holds it"
+            + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""),
+            "call it in the forward, or remove it: it takes memory, and distributed training waits for its gradient",
+            f"# call {lost[0].name.rpartition('.')[0]} in the forward, or delete it",
+        )
+
+
+def _frozen(look: Look) -> Iterator[Finding]:
+    """A frozen weight among trained ones: some before it train, and it is no majority.
+
+    A frozen part that begins at the inputs is a backbone, and frozen majorities are adapters' hosts: both are meant.
+    """
+    order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
+    weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
+    known = [look.weights[n] for n in weights if n in look.weights and look.weights[n].role in WEIGHTS]
+    frozen = [w for w in known if not w.trainable]
+    if not frozen or 2 * len(frozen) > len(known):
+        return
+    first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
+    amid = [w for w in known[first_trained:] if not w.trainable]
+    if amid:
+        place = _place(look, amid[0].name)
+        yield Finding(
+            "frozen",
+            Severity.WARNING,
+            amid[0].name,
+            None if place is None else place.position,
+            (Evidence("frozen weights behind trained ones", float(len(amid)), 0.0, 0.0, _EXACT),),
+            "requires_grad is False, while layers before it train: it stays as it was drawn",
+            "if that is not meant, let it train: parameter.requires_grad_(True)",
+            f'model.get_parameter("{amid[0].name}").requires_grad_(True)',
+        )
+
+
+def _optimizer(look: Look) -> Iterator[Finding]:
+    lost = [w for w in look.light.weights if w.trainable and w.in_optimizer is False and w.used is not False]
+    if not lost:
+        return
+    place = _place(look, lost[0].name)
+    yield Finding(
+        "not-in-optimizer",
+        Severity.ERROR,
+        lost[0].name,
+        None if place is None else place.position,
+        (Evidence("trainable parameters that the optimizer lacks", float(len(lost)), 0.0, 0.0, _EXACT),),
+        "the optimizer was made from other parameters (a part of the model, or the model before it was changed)",
+        "make the optimizer from model.parameters() after the model is complete",
+        f"optimizer = torch.optim.{look.light.optimizer or 'Adam'}(model.parameters(), lr=...)",
+    )
+
+
+def _untied(look: Look) -> Iterator[Finding]:
+    """A head that holds exactly the values of an embedding table, or the other way round, as a tensor of its own."""
+    for weight in look.light.weights:
+        other = look.weights.get(weight.duplicate_of)
+        if other is None or not (weight.trainable and other.trainable):
+            continue
+        pair = (_is_table(weight) and (other.head or _is_table(other))) or (weight.head and _is_table(other))
+        if pair:
+            place = _place(look, weight.name)
+            yield Finding(
+                "untied-weights",
+                Severity.WARNING,
+                weight.name,
+                None if place is None else place.position,
+                (Evidence("values that two tensors share", float(weight.count), 0.0, None, _EXACT),),
+                f"{weight.name} holds exactly the values of {other.name}: a copy was made where one tensor was meant",
+                "assign the parameter itself, not a clone of it",
+                f"model.{weight.name} = model.{other.name}",
+            )
+            return
+
+
+def _is_table(weight: Weight) -> bool:
+    return weight.role in TABLES or weight.role == str(Role.EMBEDDING)

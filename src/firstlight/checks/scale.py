@@ -1,0 +1,138 @@
+"""Weights drawn for another layer than the one they are in: by another form's fan, or for another activation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..probes.records import Kind, Place, Weight
+from ..schemes.auto_rules import sine_factor
+from .looking import WEIGHTS, Look, rms, where_of
+from .records import Evidence, Finding, Severity
+from .repairs import replanned
+from .signal import described
+
+OFF = 2.25  # σ² · fan_in beyond what any known rule gives, by this factor
+_RULES = (("LeCun's", 1.0), ("He's", 2.0), ("tanh's 5/3", 25 / 9))
+_LOWEST, _HIGHEST = 1 / 3, 25 / 9
+SINE = 10.0  # second moment of a sine's argument
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about the scale of single weights."""
+    yield from _fans(look)
+    if look.light.origin is None:
+        yield from _sines(look)
+
+
+def torch_fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The fans that torch.nn.init reads off a shape: (shape[1] · k, shape[0] · k).
+
+    >>> torch_fans((16, 8, 3, 3))
+    (72, 144)
+    """
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _fans(look: Look) -> Iterator[Finding]:
+    """A weight whose σ² fits a known rule by the fans that torch.nn.init reads, and none by the true ones.
+
+    torch reads fans off the shape; groups, strides of transposed convolutions, matrices stored as (in, out) and stacks
+    of experts are not in it. σ² · n is compared with 1, 2 and 25/9 (LeCun, He, tanh) within five standard errors of a
+    sample variance, √(2/N) each; the true one must lie a factor 2.25 outside all rules, torch's own 1/3 included. A
+    norm behind the weight undoes its scale: no finding.
+    """
+    for weight in look.light.weights:
+        match = _misread(weight)
+        if match is None:
+            continue
+        rule, which, fan = match
+        own = weight.second * weight.fan_in
+        place = next((p for p in look.light.places if p.weight == weight.name), None)
+        same = [w.name for w in look.light.weights if _misread(w) is not None]
+        yield Finding(
+            "wrong-fan",
+            Severity.WARNING,
+            weight.name,
+            None if place is None else place.position,
+            (
+                Evidence(
+                    "σ² · fan_in, by the fan of its layer", own, _LOWEST / OFF if own < 1 else _HIGHEST * OFF, 1.0
+                ),
+                Evidence(f"fan that {rule} rule was given ({which})", fan, weight.fan_in, weight.fan_in, "shape"),
+            ),
+            f"its scale is {rule} rule with {which} = {fan:g} as read off the shape {weight.shape}; one unit of "
+            f"this layer sums {weight.fan_in:g} inputs"
+            + (f" (and {len(same) - 1} more weights)" if len(same) > 1 else ""),
+            "scale by the layer's true fan: fl.init_ knows groups, strides and stacks",
+            replanned(look.light, same),
+        )
+        return
+
+
+def _misread(weight: Weight) -> tuple[str, str, float] | None:
+    if weight.role not in WEIGHTS or len(weight.shape) < 2 or weight.normalized or weight.fan_in <= 0:
+        return None
+    if weight.constant or weight.count < 32 or abs(weight.mean) > 0.2 * math.sqrt(weight.second):
+        return None
+    own = weight.second * weight.fan_in
+    if _LOWEST / OFF < own < _HIGHEST * OFF:
+        return None
+    tolerance = 5 * math.sqrt(2 / weight.count)
+    if tolerance > 0.35:
+        return None
+    fan_in, fan_out = torch_fans(weight.shape)
+    for which, fan in (("fan_in", fan_in), ("fan_out", fan_out)):
+        if fan in (weight.fan_in, weight.fan_out):
+            continue
+        for rule, value in _RULES:
+            if abs(weight.second * fan / value - 1) < tolerance:
+                return rule, which, float(fan)
+    if (fan_in + fan_out) != weight.fan_in + weight.fan_out:
+        glorot = weight.second * (fan_in + fan_out) / 2
+        if abs(glorot - 1) < tolerance:
+            return "Glorot's", "(fan_in + fan_out)/2", (fan_in + fan_out) / 2
+    return None
+
+
+def _sines(look: Look) -> Iterator[Finding]:
+    """The argument of a sine within the network: ω y should have a second moment of about 1.
+
+    Sitzmann et al. 2020 (arXiv 2006.09661) draw U(±√(6/n)/ω) for it. Beyond 10 the sine wraps around several times,
+    neighbouring samples get independent values, and the gradient grows by ω² σ² n / 2 a layer. The first layer, which
+    reads the coordinates, is meant to span periods.
+    """
+    graph = look.light.graph
+    if graph is None or graph.tape is None:
+        return
+    readers = graph.tape.readers()
+    weights = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
+    for place in weights:
+        if place.node is None or place.depth <= 1:
+            continue
+        omega = sine_factor(graph.tape, readers, graph.tape[place.node])
+        if omega is None:
+            continue
+        argument = (omega * rms(place)) ** 2
+        if argument <= SINE:
+            continue
+        yield Finding(
+            "wrong-gain",
+            Severity.ERROR,
+            where_of(place),
+            place.position,
+            (
+                Evidence(
+                    f"second moment of the argument of sin({omega:g} y)", argument, SINE, 1.0, "Sitzmann et al. 2020"
+                ),
+            ),
+            f"{described(look.weight_of(place))}, and the sine multiplies it by {omega:g}",
+            "draw the hidden layers from U(±√(6/fan_in)/ω)",
+            replanned(look.light, _of_sines(weights)),
+        )
+        return
+
+
+def _of_sines(weights: list[Place]) -> list[str]:
+    return [name for place in weights for name in place.parameters]

@@ -1,0 +1,298 @@
+"""The signal's size along the trunk: vanishing and exploding, forward and backward, residual growth, BatchNorm stacks.
+
+Within a piece of the trunk between two norms the scales of weights multiply. Theory (mean field; Poole et al. 2016,
+arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232): E[y²] changes by a factor σw² E[φ²]/q a layer and the
+squared gradient by σw² E[φ'²], both one for a good start, so that a healthy ratio over the depth is near one whatever
+the depth. The bounds are how far from one it may end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ..graphs import Role
+from ..initializers import Constant
+from ..probes.records import Kind, Place, Weight
+from .looking import TABLES, WEIGHTS, Look, gradient_norm, rms, segments, where_of
+from .records import Evidence, Finding, Severity
+from .repairs import overridden, replanned
+
+FAR, LOST = 1e3, 1e6  # amplitude over the depth: a warning, an error
+BOTH, BOTH_LOST = 1e-4, 1e-8  # the same for forward times backward, where both vanish
+TABLE = 30.0  # rms of an embedding's rows that no norm follows
+STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
+_JOINS, _GROWTH = 4, 1.5
+_YANG = 1.211
+_LINEAR = 2.0  # shift of a norm at which a ReLU passes 98 % of a unit Gaussian
+_MEAN_FIELD = "mean field, Poole et al. 2016, arXiv 1606.05340; bound: calibration in docs/findings.md"
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about the size of the signal and of the gradient."""
+    if look.light.origin is None or look.light.origin.value == "inf":
+        yield from _tables(look)
+        forward = list(_forward(look))
+        yield from forward
+        if look.light.origin is None:
+            yield from _backward(look, forward)
+
+
+def _tables(look: Look) -> Iterator[Finding]:
+    """An embedding whose rows are far from unit scale, with no norm behind it.
+
+    Bound: an rms of 30. A tanh or softmax is saturated by arguments of 5; a unit-variance map of such rows gives 30.
+    """
+    tables = [p for p in look.trunk if (w := look.weight_of(p)) is not None and w.role in TABLES]
+    for place in tables[:1]:
+        after = [p for p in look.trunk if p.index > place.index]
+        if rms(place) > TABLE and after and after[0].kind is not Kind.NORM:
+            yield Finding(
+                "exploding-forward",
+                Severity.ERROR if rms(place) > FAR else Severity.WARNING,
+                where_of(place),
+                place.position,
+                (Evidence("rms of the looked-up rows", rms(place), TABLE, 1.0, "LeCun et al. 1998: unit inputs"),),
+                "the table's rows are far larger than the unit signal that the layers behind are made for",
+                "draw the table with a standard deviation of 1 (or 0.02 before a norm)",
+                replanned(look.light, place.parameters),
+            )
+
+
+def _forward(look: Look) -> Iterator[Finding]:
+    """Size at the end of each piece of the trunk, relative to what enters it.
+
+    Bounds: a factor 10³ (warning) or 10⁶ (error) in amplitude either way. A start on the critical line keeps the
+    factor near 1 at any depth. Above 10⁶ float32's rounding of the logits is of the order of one.
+    """
+    for piece in segments(look.trunk):
+        path = _sized(look, piece)
+        if len(path) < 2 or not all(rms(p) > 0 for p in path):
+            continue
+        start, end = path[0], path[-1]
+        factor = rms(end) / rms(start)
+        if end.kind is Kind.NORM:
+            continue
+        if 1 / FAR < factor < FAR and math.isfinite(factor):
+            continue
+        yield _chain(look, path, factor)
+        return
+
+
+def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
+    """The places whose size tells: what enters, each weight's output and join, and the last before the head."""
+    kept: list[Place] = []
+    for place in piece:
+        if place is look.head:
+            break
+        if look.is_zero(place) or place.kind in (Kind.SOFTMAX, Kind.POOL):
+            continue
+        if not kept or place.kind in (Kind.WEIGHT, Kind.JOIN):
+            kept.append(place)
+    return kept
+
+
+def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
+    """The norm of the gradient at the first weight's output beside that at the head's.
+
+    Bounds: as forward. Where forward and backward both shrink, the weights' gradients shrink by their product: a
+    factor 10⁻⁴ is a warning and 10⁻⁸ an error (measured: torch's default in a ReLU network reaches 10⁻⁴ near eight
+    layers, where plain SGD begins to stall, and 10⁻⁸ near sixteen, where Adam's ε stops it too). A stack of batch norms
+    without skips makes the gradient's norm grow by √(π/(π − 1)) = 1.211 a layer (Yang et al. 2019, arXiv 1902.08129);
+    there a factor 100 is a warning.
+    """
+    path = [p for p in look.trunk if p.kind in (Kind.WEIGHT, Kind.JOIN) and gradient_norm(p) is not None]
+    if look.head is None or len(path) < 3 or any(look.is_zero(p) for p in look.trunk) or _has_zero_scale(look):
+        return
+    first, last = gradient_norm(path[0]), gradient_norm(look.head)
+    if not first or not last:
+        return
+    factor = first / last
+    norms = [p for p in look.trunk if p.kind is Kind.NORM and p.op == "batch_norm"]
+    joins = [p for p in path if p.kind is Kind.JOIN]
+    if factor > STACK and len(norms) >= 10 and not joins:
+        yield _stack(look, norms, factor)
+    elif factor > FAR:
+        if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
+            yield _gradient(look, path, factor, "exploding-gradient", factor > LOST)
+    elif not any(f.code == "vanishing-forward" for f in forward):
+        ahead = _gain_of(look)
+        both = factor * min(ahead, 1.0)
+        if factor < 1 / FAR or (both < BOTH and factor < 0.1):
+            yield _gradient(look, path, factor, "vanishing-gradient", factor < 1 / LOST or both < BOTH_LOST, both)
+    else:
+        return
+
+
+def _gain_of(look: Look) -> float:
+    """Forward size at the last place before the head, relative to the first: of the last piece of the trunk."""
+    pieces = [_sized(look, piece) for piece in segments(look.trunk)]
+    path = next((p for p in reversed(pieces) if len(p) > 1), [])
+    return rms(path[-1]) / rms(path[0]) if path and rms(path[0]) > 0 else 1.0
+
+
+def _has_zero_scale(look: Look) -> bool:
+    return any(
+        w.role in (str(Role.NORM_SCALE), str(Role.LAYER_SCALE)) and w.constant and w.second == 0 and w.branch is None
+        for w in look.light.weights
+    )
+
+
+def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
+    """The finding for a piece of the trunk that shrinks or grows: its first or its only culprit."""
+    growing = factor > 1
+    place, alone = _culprit(path)
+    layers = [p for p in path if p.kind is Kind.WEIGHT]
+    joins = [p for p in path if p.kind is Kind.JOIN]
+    rate = factor ** (2 / max(len(path) - 1, 1))
+    light = look.light
+    if growing and len(joins) >= _JOINS and (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)) > _GROWTH:
+        return _residual(look, joins, factor)
+    code = "exploding-forward" if growing else "vanishing-forward"
+    lost = factor > LOST or factor < 1 / LOST or not math.isfinite(factor)
+    evidence = [
+        Evidence(
+            f"rms at {where_of(path[-1])} / rms at {where_of(path[0])}",
+            factor,
+            FAR if growing else 1 / FAR,
+            1.0,
+            _MEAN_FIELD,
+        ),
+        Evidence("second moment's factor a layer", rate, 2.0 if growing else 0.5, 1.0, "mean field"),
+    ]
+    weight = look.weight_of(place)
+    if alone:
+        cause = f"{where_of(place)} alone changes the signal's size so much: {described(weight)}"
+        names = list(place.parameters)
+    else:
+        verb = "grow" if growing else "shrink"
+        cause = f"all {len(layers)} layers {verb} the signal, from {where_of(place)} on: {described(weight)}"
+        names = [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]
+    return Finding(
+        code,
+        Severity.ERROR if lost or (not alone and _gradients_lost(look)) else Severity.WARNING,
+        where_of(place),
+        place.position,
+        tuple(evidence),
+        cause,
+        f"draw {'this weight' if alone else 'these weights'} for what they meet: {advice(weight)}",
+        replanned(light, names),
+    )
+
+
+def _gradients_lost(look: Look) -> bool:
+    """Whether the trunk's weights get gradients below Adam's ε of 10⁻⁸ throughout."""
+    found = [
+        w.grad_mean_abs
+        for p in look.trunk
+        if p is not look.head and (w := look.weight_of(p)) is not None and w.role in WEIGHTS and w.grad_mean_abs
+    ]
+    return bool(found) and max(found) < 1e-8
+
+
+def _culprit(path: Sequence[Place]) -> tuple[Place, bool]:
+    """The weight at fault, and whether it alone is: it makes up more than half of the whole change."""
+    steps = [(path[i], math.log(rms(path[i]) / rms(path[i - 1]))) for i in range(1, len(path))]
+    total = sum(s for _, s in steps)
+    if not math.isfinite(total) or total == 0:
+        return next((p for p, s in steps if not math.isfinite(s) or abs(s) > 5), path[-1]), False
+    place, most = max(steps, key=lambda step: step[1] / total)
+    if len(steps) > 1 and most / total > 0.6:
+        return place, True
+    typical = total / len(steps)
+    return next((p for p, s in steps if s / typical >= 0.5), steps[0][0]), len(steps) == 1
+
+
+def _gradient(
+    look: Look, path: Sequence[Place], factor: float, code: str, lost: bool, both: float | None = None
+) -> Finding:
+    names = [n for p in path if p.kind is Kind.WEIGHT for n in p.parameters]
+    first = next((p for p in path if p.kind is Kind.WEIGHT), path[0])
+    inner = next((p for p in path if p.kind is Kind.WEIGHT and look.weight_of(p) is not None), first)
+    rate = factor ** (2 / max(len(path) - 1, 1))
+    evidence = [
+        Evidence(
+            f"gradient's norm at {where_of(path[0])} / at {where_of(path[-1])}",
+            factor,
+            FAR if factor > 1 else 1 / FAR,
+            1.0,
+            _MEAN_FIELD,
+        ),
+        Evidence("squared gradient's factor a layer, χ₁", rate, 2.0 if factor > 1 else 0.5, 1.0, "mean field"),
+    ]
+    if both is not None:
+        evidence.append(Evidence("forward × backward over the depth", both, BOTH, 1.0, "calibration"))
+    verb = "grows" if factor > 1 else "shrinks"
+    return Finding(
+        code,
+        Severity.ERROR if lost else Severity.WARNING,
+        where_of(inner),
+        inner.position,
+        tuple(evidence),
+        f"the gradient {verb} at each of {len(path)} layers on its way back: {described(look.weight_of(inner))}",
+        f"draw these weights for what they meet: {advice(look.weight_of(inner))}",
+        replanned(look.light, names),
+    )
+
+
+def _stack(look: Look, norms: Sequence[Place], factor: float) -> Finding:
+    rate = factor ** (1 / max(len(norms) - 1, 1))
+    names = [n for p in norms for n in p.parameters]
+    shifts = {n: Constant(_LINEAR) for n in names if look.weights[n].role == str(Role.NORM_SHIFT)}
+    return Finding(
+        "batchnorm-explosion",
+        Severity.ERROR if factor > FAR else Severity.WARNING,
+        where_of(norms[0]),
+        norms[0].position,
+        (
+            Evidence(
+                "gradient's norm, first / last layer", factor, STACK, _YANG ** (len(norms) - 1), "Yang et al. 2019"
+            ),
+            Evidence("growth a layer", rate, 1.1, _YANG, "√(π/(π − 1)), Yang et al. 2019, arXiv 1902.08129"),
+        ),
+        f"{len(norms)} batch norms in a row without skip connections: each makes the gradient grow, whatever the "
+        "weights",
+        "add skip connections around every two layers; or start the norms' shifts at 2 and their scales at 1, so that "
+        "the activations are nearly linear",
+        overridden(look.light, shifts, "nearly linear activations: Yang et al. 2019"),
+    )
+
+
+def _residual(look: Look, joins: Sequence[Place], factor: float) -> Finding:
+    growth = (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1))
+    closing = [w.name for w in look.light.weights if w.branch is not None]
+    n = len(joins)
+    return Finding(
+        "residual-growth",
+        Severity.ERROR if factor > LOST else Severity.WARNING,
+        where_of(joins[0]),
+        joins[0].position,
+        (
+            Evidence("stream's second moment, factor a block", growth, _GROWTH, 1.0, "2 for branches of unit gain"),
+            Evidence("rms at the last join / at the start", factor, FAR, math.exp(0.5), "branches scaled by 1/√N: √e"),
+        ),
+        f"{n} branches as large as their stream are added to it, and nothing normalizes it",
+        f"scale the last weight of each branch by 1/√{n} (or start it at zero), or normalize before each branch",
+        replanned(look.light, closing),
+    )
+
+
+def described(weight: Weight | None) -> str:
+    """A weight's scale as σ² · fan_in, and whose rule that is."""
+    if weight is None or weight.fan_in <= 0:
+        return "of a scale that does not fit"
+    own = weight.second * weight.fan_in
+    met = f" before {weight.meets}" if weight.meets else ""
+    rules = ((1 / 3, "torch's default"), (2.0, "He's rule"), (1.0, "LeCun's rule"))
+    known = next((name for value, name in rules if abs(own / value - 1) < 0.1), "")
+    glorot = 2 * weight.fan_in / (weight.fan_in + weight.fan_out)
+    if not known and abs(own / glorot - 1) < 0.1:
+        known = "Glorot's rule"
+    return f"its weights have σ² · fan_in = {own:.3g}{f' ({known})' if known else ''}{met}"
+
+
+def advice(weight: Weight | None) -> str:
+    """What to draw a weight from."""
+    met = "" if weight is None else weight.meets
+    named = {"relu": "He's rule, σ² · fan_in = 2", "selu": "LeCun's rule, σ² · fan_in = 1"}
+    return f"fl.init_(model, 'auto', inputs=x){f' or {named[met]}' if met in named else ''}"

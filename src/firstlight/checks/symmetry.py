@@ -1,0 +1,154 @@
+"""Units, layers, heads and experts that start alike: what starts the same and gets the same gradient stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..probes.records import Kind, Weight
+from .looking import TABLES, WEIGHTS, Look
+from .records import Evidence, Finding, Severity
+from .repairs import replanned
+
+_COPIED_LAYERS = ("TransformerEncoderLayer", "TransformerDecoderLayer", "MultiheadAttention")
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about weights that are alike. All are exact: no threshold was chosen."""
+    yield from _constant(look)
+    yield from _rows(look)
+    yield from _copies(look)
+
+
+def _position(look: Look, name: str) -> float | None:
+    return next((p.position for p in look.light.places if name in p.parameters), None)
+
+
+def _constant(look: Look) -> Iterator[Finding]:
+    """A weight of one value throughout whose units stay alike: their gradients are equal, or all zero.
+
+    A zero weight that gets a gradient of its own is a start from nothing (a zero head, the end of a residual branch,
+    LoRA's B), and no fault.
+    """
+    found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
+    stuck = [w for w in found if _stays(w)]
+    if not stuck:
+        return
+    first = stuck[0]
+    value = first.mean
+    more = f", and {len(stuck) - 1} more weights are" if len(stuck) > 1 else ""
+    zero = value == 0
+    yield Finding(
+        "constant-init",
+        Severity.ERROR,
+        first.name,
+        _position(look, first.name),
+        (
+            Evidence("distinct values in the weight", 1.0, 1.0, float(first.count), "exact"),
+            Evidence("units with the same gradient", float(first.gradient_twins or first.units), 0.0, 0.0, "exact"),
+        ),
+        f"every value is {value:.3g}{more}: "
+        + (
+            "nothing passes it forward or backward, so no gradient moves it"
+            if zero and first.grad_zeros in (1.0, None)
+            else "all its units compute the same and get the same gradient, so they stay one unit"
+        ),
+        "draw the weights at random; only biases, heads and the ends of residual branches may start from zero",
+        replanned(look.light, [w.name for w in stuck]),
+    )
+
+
+def _stays(weight: Weight) -> bool:
+    if weight.grad_zeros is None:
+        return weight.second > 0 and weight.units > 1
+    if weight.second == 0:
+        return weight.grad_zeros == 1.0 or (weight.units > 1 and weight.gradient_twins >= weight.units)
+    return weight.units > 1 and (weight.gradient_twins > weight.units // 2 or weight.grad_zeros == 1.0)
+
+
+def _rows(look: Look) -> Iterator[Finding]:
+    """Output units that equal another one in their weights and in their gradients."""
+    found = [
+        w
+        for w in look.light.weights
+        if w.role in WEIGHTS and not w.constant and w.trainable and w.twins and w.gradient_twins
+    ]
+    if not found:
+        return
+    first = found[0]
+    share = first.gradient_twins / max(first.units, 1)
+    yield Finding(
+        "symmetric-units",
+        Severity.ERROR if share > 0.5 else Severity.WARNING,
+        first.name,
+        _position(look, first.name),
+        (Evidence("share of units with a twin, weights and gradients alike", share, 0.0, 0.0, "exact"),),
+        f"{first.gradient_twins} of {first.units} units have the weights and the gradient of another unit, so they "
+        "stay copies of it",
+        "draw every unit anew: copied rows, repeated blocks and constant fills break no symmetry",
+        replanned(look.light, [w.name for w in found]),
+    )
+
+
+def _copies(look: Look) -> Iterator[Finding]:
+    """Parameters, or blocks of one, that hold exactly the values of another that is not tied to them.
+
+    Random draws of two float32 tensors never agree. A frozen copy (a target network, a teacher) is meant so. Layers
+    that ``nn.TransformerEncoder`` copies start alike by torch's own doing and see different inputs: a note.
+    """
+    stacked = [w for w in look.light.weights if w.twin_blocks and w.trainable and w.role not in TABLES]
+    if stacked:
+        first = stacked[0]
+        yield Finding(
+            "duplicated-draws",
+            Severity.ERROR if first.gradient_twins else Severity.WARNING,
+            first.name,
+            _position(look, first.name),
+            (Evidence("blocks that equal another one", float(first.twin_blocks), 0.0, 0.0, "exact"),),
+            f"{first.twin_blocks} of the stacked maps in {first.name} hold the same draw",
+            "draw each expert or head anew (one draw of the whole stack does)",
+            replanned(look.light, [w.name for w in stacked]),
+        )
+    live = {w.name: w for w in look.light.weights if w.trainable}
+    copies = [
+        w
+        for w in live.values()
+        if w.duplicate_of in live and (w.role in WEIGHTS or w.role in TABLES) and not _is_table_pair(w, live)
+    ]
+    if not copies:
+        return
+    by_torch = all(any(t in _module_types(look, w.name) for t in _COPIED_LAYERS) for w in copies)
+    first = copies[0]
+    other = live[first.duplicate_of]
+    same_gradient = first.grad_second is not None and first.grad_second == other.grad_second
+    yield Finding(
+        "duplicated-draws",
+        Severity.NOTE if by_torch else Severity.ERROR if same_gradient else Severity.WARNING,
+        first.name,
+        _position(look, first.name),
+        (Evidence("parameters that hold another's draw", float(len(copies)), 0.0, 0.0, "exact"),),
+        f"{first.name} holds exactly the values of {other.name}"
+        + (" and gets the same gradient, so the two stay one" if same_gradient else "")
+        + (": nn.TransformerEncoder copies its layer" if by_torch else ": copied modules, or one seed for both"),
+        "draw each anew, with one generator for all or a seed of its own (fl.init_ does)",
+        replanned(look.light, [w.name for w in copies]),
+    )
+
+
+def _is_table_pair(weight: Weight, live: dict[str, Weight]) -> bool:
+    """Whether it is a head that equals a table: that is ``reach``'s to tell."""
+    other = live[weight.duplicate_of]
+    return (weight.role in TABLES and (other.head or other.role in TABLES)) or (other.role in TABLES and weight.head)
+
+
+def _module_types(look: Look, name: str) -> str:
+    """The types of all modules on a parameter's path, as far as the graph knows its own."""
+    graph = look.light.graph
+    inside = next((p for p in look.light.places if name in p.parameters and p.kind is Kind.WEIGHT), None)
+    own = "" if graph is None else " ".join(t for p in graph.parameters if p.name == name for t in p.module_types)
+    path = name.split(".")
+    of_encoder = (
+        "TransformerEncoderLayer"
+        if "layers" in path and ("self_attn" in path or "linear1" in path or "linear2" in path)
+        else ""
+    )
+    return f"{own} {of_encoder} {inside.module_type if inside else ''}"

@@ -1,0 +1,224 @@
+"""Units that carry nothing: dead ones, saturated ones, those behind a norm whose scale is zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..graphs import Role
+from ..initializers import Ones
+from ..probes.records import Kind, Place, Weight
+from .looking import RECURRENT, Look, rms, where_of
+from .records import Evidence, Finding, Severity
+from .repairs import overridden, replanned
+
+MORE_DEAD = 0.25  # beyond the expected share: a warning
+FLAT, MOSTLY_FLAT = 0.25, 0.5  # share of saturated values: a warning, an error
+_FEWEST_UNITS, _FEWEST_ROWS = 8, 16
+_SIGMOID_FLAT, _TANH_FLAT = 4.357, 2.178  # |z| where φ' falls below 5 % of its maximum
+_CAN_DIE = ("relu", "relu6", "threshold", "clamp", "clamp_min", "hardtanh", "hardsigmoid", "hardswish")
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about units that do nothing."""
+    yield from _zero_scales(look)
+    yield from _dead(look)
+    yield from _saturated(look)
+    yield from _recurrent(look)
+
+
+def expected_dead(cosine: float, rows: int) -> float:
+    """The share of ReLU units that are zero on a whole batch, for weights of zero mean.
+
+    P = E_t[Φ(−t √(c/(1 − c)))^N]: a unit's argument is √c t + √(1 − c) ε with t ~ N(0, 1) shared by the N rows, whose
+    mean cosine is c. It tends to one half as c → 1 and never passes it: more proves a shifted mean.
+
+    Args:
+        cosine: the mean cosine between two rows of what arrives.
+        rows: N, how many rows were looked at.
+
+    >>> round(expected_dead(0.0, 64), 3), round(expected_dead(0.999, 64), 2)
+    (0.0, 0.47)
+    """
+    if cosine <= 0:
+        return 0.5**rows
+    slope = math.sqrt(min(cosine, 1 - 1e-12) / (1 - min(cosine, 1 - 1e-12)))
+    total = weight = 0.0
+    for i in range(-400, 401):
+        t = i / 50
+        density = math.exp(-t * t / 2)
+        total += density * (math.erfc(t * slope / math.sqrt(2)) / 2) ** rows
+        weight += density
+    return total / weight
+
+
+def _dead(look: Look) -> Iterator[Finding]:
+    """Units that are zero on every row, against the share that a centred draw leaves.
+
+    Bounds: the expected share + 0.25 is a warning; ½ + 3 standard errors an error, since no draw of zero mean kills
+    more than half (Lu et al. 2019, arXiv 1903.06733, gives the all-dead case); a layer without a living unit always.
+    Half of the *values* being zero is what ReLU does, and no death.
+    """
+    for place in look.light.of(Kind.ACTIVATION):
+        seen = place.forward
+        if seen is None or place.op not in _CAN_DIE or seen.rows < _FEWEST_ROWS or seen.dead <= 0:
+            continue
+        before = look.weight_before(place)
+        if look.is_zero(before) or (before.forward is not None and before.forward.second == 0):
+            continue
+        expected = _expected_at(before, seen.rows)
+        surely = 0.5 + 3 * 0.5 / math.sqrt(seen.units)
+        all_dead = seen.dead == 1.0
+        if not all_dead and (seen.units < _FEWEST_UNITS or seen.dead <= expected + MORE_DEAD):
+            continue
+        bias = look.bias_of(before)
+        shifted = bias is not None and abs(bias.mean) > 3 * bias.std and bias.mean < 0
+        cause = (
+            f"the bias {bias.name} is {bias.mean:.3g} on average, below all that arrives"
+            if shifted and bias is not None
+            else f"what arrives at {where_of(before)} has a mean that its weights turn negative for all samples"
+        )
+        yield Finding(
+            "dead-units",
+            Severity.ERROR if all_dead or seen.dead > surely else Severity.WARNING,
+            where_of(before),
+            place.position,
+            (Evidence("share of dead units", seen.dead, expected + MORE_DEAD, expected, "E[Φ(−t√(c/(1−c)))^N]"),),
+            cause,
+            "set the bias to zero and draw the weights with zero mean",
+            replanned(look.light, before.parameters),
+        )
+        return
+
+
+def _expected_at(before: Place, rows: int) -> float:
+    cosine = None if before.forward is None else before.forward.cosine
+    return expected_dead(cosine, rows) if cosine is not None else 0.5
+
+
+def _saturated(look: Look) -> Iterator[Finding]:
+    """Values on the flat part of a tanh or sigmoid within the network, |φ'| below 5 % of its maximum.
+
+    Bounds: 25 % of the values (warning), 50 % (error). A tanh of arguments N(0, q) has 3 % at q = 1, 22 % at q = 3.16
+    and half at q = 10; a sigmoid half at q = 42. Gates and outputs do not count.
+    """
+    head = look.head
+    for place in look.trunk:
+        seen = place.forward
+        if seen is None or seen.saturated is None or (head is not None and place.index > head.index):
+            continue
+        if seen.saturated <= FLAT:
+            continue
+        before = look.weight_before(place)
+        weight, bias = look.weight_of(before), look.bias_of(before)
+        by_bias = bias is not None and bias.second > 0.5 * rms(before) ** 2
+        yield Finding(
+            "saturation",
+            Severity.ERROR if seen.saturated > MOSTLY_FLAT else Severity.WARNING,
+            where_of(before),
+            place.position,
+            (
+                Evidence(
+                    f"share of saturated values of {place.op}", seen.saturated, FLAT, 0.03, "|φ'| < 5 % of its max"
+                ),
+                Evidence("rms of its argument", rms(before), 3.16, 1.0, "Glorot & Bengio 2010"),
+            ),
+            f"the bias {bias.name} alone pushes the argument to {math.sqrt(bias.second):.3g}"
+            if by_bias and bias is not None
+            else f"{where_of(before)} gives arguments of rms {rms(before):.3g}{_of_weight(weight)}",
+            "set the bias to zero" if by_bias else "draw the weights so that the argument has unit variance",
+            replanned(look.light, _all_before_saturation(look)),
+        )
+        return
+
+
+def _of_weight(weight: Weight | None) -> str:
+    return "" if weight is None else f": σ² · fan_in = {weight.second * weight.fan_in:.3g}"
+
+
+def _all_before_saturation(look: Look) -> list[str]:
+    """The parameters of every weight whose activation saturates."""
+    found: list[str] = []
+    for place in look.trunk:
+        if place.forward is not None and (place.forward.saturated or 0.0) > FLAT:
+            found += look.weight_before(place).parameters
+    weight = None if look.head is None else look.weight_of(look.head)
+    if look.head is not None and weight is not None and weight.second * weight.fan_in > 10:
+        found += look.head.parameters  # drawn as the body was, it would be as much too large
+    return found
+
+
+def _recurrent(look: Look) -> Iterator[Finding]:
+    """Gates of a fused recurrent layer, from its weights: their arguments are never shown.
+
+    A gate's argument has the mean of the biases and the variance n E[w²] E[x²] + H E[u²] E[h²], E[h²] taken for ¼. The
+    share beyond |z| = 4.357, where the sigmoid's slope is below 5 % of its maximum, has the bounds of saturation.
+    """
+    for place in look.light.of(Kind.WEIGHT):
+        weights = [w for n in place.parameters if (w := look.weights.get(n)) is not None]
+        inputs = next((w for w in weights if w.role == str(Role.RECURRENT_INPUT)), None)
+        hidden = next((w for w in weights if w.role == str(Role.RECURRENT_HIDDEN)), None)
+        if inputs is None or hidden is None or place.op.startswith("rnn_relu"):
+            continue
+        biases = [w for w in weights if w.role not in RECURRENT]
+        bound = _TANH_FLAT if place.op.startswith("rnn_tanh") else _SIGMOID_FLAT
+        entering = look.before(place)
+        arriving = entering.forward.second if entering is not None and entering.forward is not None else 1.0
+        mean = sum(b.mean for b in biases[:2])
+        own = hidden.fan_in * hidden.second * 0.25 + sum(b.std**2 for b in biases[:2])
+        std = math.sqrt(inputs.fan_in * inputs.second * arriving + own)
+        share = _beyond(mean, std, bound)
+        if share <= FLAT:
+            continue
+        name = hidden.name if own >= inputs.fan_in * inputs.second * arriving else inputs.name
+        if abs(mean) > std:
+            name = biases[0].name
+        yield Finding(
+            "saturation",
+            Severity.ERROR if share > MOSTLY_FLAT else Severity.WARNING,
+            name,
+            place.position,
+            (
+                Evidence("share of saturated gates, from the weights", share, FLAT, 0.0, "|σ'| < 5 % of its max"),
+                Evidence("mean of a gate's argument", mean, bound, 0.0, "biases"),
+                Evidence("standard deviation of a gate's argument", std, bound, 1.0, "n E[w²] E[x²] + H E[u²]/4"),
+            ),
+            f"{name} drives the gates of {place.label} to their ends, where no gradient passes",
+            "draw the recurrent weights orthogonal and the input weights with σ² · fan_in = 1, biases zero",
+            replanned(look.light, place.parameters),
+        )
+        return
+
+
+def _beyond(mean: float, std: float, bound: float) -> float:
+    """P(|z| > bound) for z ~ N(mean, std²)."""
+    if std == 0:
+        return float(abs(mean) > bound)
+    return (math.erfc((bound - mean) / std / math.sqrt(2)) + math.erfc((bound + mean) / std / math.sqrt(2))) / 2
+
+
+def _zero_scales(look: Look) -> Iterator[Finding]:
+    """A norm's scale that is zero where no residual branch ends: nothing passes it.
+
+    Exact. A scale that starts a residual branch from zero (Goyal et al. 2017, arXiv 1706.02677) is meant so, and so is
+    one to which its module adds one.
+    """
+    joined = {p.parameters[0] for p in look.light.of(Kind.NORM) if p.parameters}
+    zero = [
+        w
+        for w in look.light.weights
+        if w.role == str(Role.NORM_SCALE) and w.constant and w.second == 0 and w.branch is None and w.name in joined
+    ]
+    zero = [w for w in zero if any(p.weight == w.name and rms(p) == 0 for p in look.light.of(Kind.NORM))]
+    if zero:
+        place = next(p for p in look.light.of(Kind.NORM) if p.weight == zero[0].name)
+        yield Finding(
+            "zero-norm-scale",
+            Severity.ERROR,
+            zero[0].name,
+            place.position,
+            (Evidence("norm scales that are zero off a branch's end", float(len(zero)), 0.0, 0.0, "exact"),),
+            "the norm multiplies everything by zero, so neither signal nor gradient passes it",
+            "set the scale to one",
+            overridden(look.light, {w.name: Ones() for w in zero}, "a norm starts as the identity"),
+        )

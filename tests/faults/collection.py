@@ -1,0 +1,15 @@
+"""All programs: the faulty ones by file, and the healthy ones."""
+
+from __future__ import annotations
+
+from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, healthy
+from .program import Program, programs_of
+
+FAULTY: tuple[Program, ...] = tuple(
+    program
+    for module in (faulty_scale, faulty_units, faulty_outputs, faulty_reach, faulty_training)
+    for program in programs_of(module)
+)
+HEALTHY: tuple[Program, ...] = tuple(programs_of(healthy))
+STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
+TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
