@@ -54,9 +54,9 @@ def matches(pattern: str, name: str, module_types: tuple[str, ...], local_name: 
 
 
 def type_names(module: nn.Module) -> tuple[str, ...]:
-    """The names a rule may call a module by: its class, then its bases, nearest first."""
+    """The names a rule may call a module by: its class, then its bases, nearest first; FSDP2's own are left out."""
     bases = (t for t in type(module).__mro__ if issubclass(t, nn.Module) and t is not nn.Module)
-    return tuple(t.__name__ for t in bases)
+    return tuple(t.__name__ for t in bases if not t.__module__.startswith("torch.distributed.fsdp"))
 
 
 def matching_axes(axes: Mapping[str, Axes], name: str, module_types: tuple[str, ...], local_name: str) -> Axes | None:
