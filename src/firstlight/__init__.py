@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .checks import Curve as Curve
     from .checks import Finding as Finding
+    from .checks import Findings as Findings
     from .checks import Watch as Watch
+    from .checks import diagnose as diagnose
     from .checks import diagnose_curve as diagnose_curve
+    from .checks import probe as probe
     from .checks import read_log as read_log
     from .checks import watch as watch
     from .errors import ArgumentError as ArgumentError
@@ -65,7 +68,6 @@ if TYPE_CHECKING:
     from .plans import Plan as Plan
     from .plans import Selector as Selector
     from .probes import Light as Light
-    from .probes import probe as probe
     from .schemes import catalogue as catalogue
     from .schemes import plan as plan
     from .studies import LearningCurve as LearningCurve
@@ -121,8 +123,8 @@ _CONTENTS: dict[str, tuple[str, ...]] = {
         "Stft",
     ),
     # light
-    "probes": ("probe", "Light"),
-    "checks": ("watch", "Watch", "Finding", "diagnose_curve", "read_log", "Curve"),
+    "probes": ("Light",),
+    "checks": ("probe", "diagnose", "watch", "Watch", "Finding", "Findings", "diagnose_curve", "read_log", "Curve"),
     # evidence
     "studies": ("compare", "learning_curve", "LearningCurve", "Study", "Task", "load_task", "task_from_arrays"),
     "errors": (

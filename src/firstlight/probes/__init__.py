@@ -5,9 +5,6 @@ from .records import Backward, DepthScale, Forward, Jacobian, Kind, Light, Loss,
 from .records import Weight as Weight
 from .signals import measure_signal
 
-# Until ``checks`` stands, the verb gives the measurement without findings.
-probe = measure
-
 __all__ = [
     "Backward",
     "DepthScale",
@@ -24,5 +21,4 @@ __all__ = [
     "Weight",
     "measure",
     "measure_signal",
-    "probe",
 ]
