@@ -30,10 +30,17 @@ class Pair:
 
 @dataclass(slots=True)
 class Pairing:
-    """What is found so far."""
+    """What is found so far.
+
+    Args:
+        pairs: the pairs.
+        reasons: why a unit of the model has none, by its path.
+        block: the path of the source's block that it was found in, which the reasons name.
+    """
 
     pairs: list[Pair] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    block: str = ""
 
     def extend(self, other: Pairing) -> None:
         """Take up what was found elsewhere."""
@@ -116,6 +123,7 @@ def _pair_class(
     _pair_by(sources, targets, here, there, found)
     _pair_numbered(sources, targets, roles, found)
     _pair_by_words(sources, targets, roles, depth, found)
+    _pair_by(sources, targets, [roles(u) for u in sources], [roles(u) for u in targets], found)
     if not (sources and targets):
         return
     if equal and len(sources) == len(targets) == 1:

@@ -149,6 +149,7 @@ def _block(
     earlier = known.get(mark)
     if earlier is None:
         found = _pair_blocks(sources, targets, depth, known)
+        found.block = ".".join(sources[0].path[: depth[0]])
         known[mark] = (found, depth)
         return found
     pairing, was = earlier
@@ -163,10 +164,10 @@ def _block(
                 pair.evidence,
             )
         )
-    block = ".".join(next(iter(targets)).path[: depth[1]])
+    block, source_block = (".".join(side[0].path[:d]) for side, d in ((targets, depth[1]), (sources, depth[0])))
     for path, reason in pairing.reasons.items():
         relative = path.split(".")[was[1] :]
-        again.reasons[".".join([block, *relative])] = reason
+        again.reasons[".".join([block, *relative])] = reason.replace(pairing.block, source_block)
     return again
 
 

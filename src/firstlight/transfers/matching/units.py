@@ -55,10 +55,16 @@ class Unit:
         return "map" if len(wide(self.shapes["weight"])) > 1 or len(self.shapes["weight"]) > 1 else "norm"
 
     @property
+    def turned(self) -> bool:
+        """Whether a matrix lies as (in, out): its bias then has the size of the second axis."""
+        bias, shape = self.shapes.get("bias"), self.main
+        return bias is not None and len(shape) == 2 and bias == (shape[1],) != (shape[0],)
+
+    @property
     def form(self) -> tuple[str, tuple[int, ...]]:
-        """What has to agree with another unit's: the kind, and the sizes but for ones and a matrix's direction."""
+        """What has to agree with another unit's: the kind, and the sizes but for ones, outputs first."""
         sizes = wide(self.main)
-        return self.kind, tuple(sorted(sizes)) if len(sizes) == 2 else sizes
+        return self.kind, sizes[::-1] if self.turned else sizes
 
 
 def wide(shape: Shape) -> tuple[int, ...]:

@@ -27,13 +27,22 @@ _DOWN = _set("fc2 linear2 lin2 dense2 down fc_out w_out dense_4h_to_h linear_2 f
 _HEAD = _set("head heads classifier lm_head score logits decoder_head fc predictions cls_head classification")
 _POSITION = _set("wpe pos position positions positional posemb posembed")
 _TYPE = _set("type types segment segments")
-_TABLE = _set("wte word words tok token tokens embed embedding embeddings shared vocab vocabulary emb")
+_TABLE = _set("wte word words tok token tokens embed embedding embeddings vocab vocabulary emb")
 _CLASS = _set("cls class classtoken")
 _OTHER = {"distillation": "distillation", "dist": "distillation", "mask": "mask", "register": "register"}
 _PATCH = _set("patch patches")
 
-# Roles of one family exclude each other; those of different families say nothing of one another.
-FUSIONS = {"qkv": ("q", "k", "v"), "kv": ("k", "v"), "gate up": ("gate", "up")}
+_SAME = {"attention": "attn", "att": "attn", "query": "q", "key": "k", "value": "v", "output": "out", "linear": "lin"}
+_CROSSED = frozenset({"q", "k", "v", "o", "qkv", "kv"})
+
+# What stacks what, and in this order.
+FUSIONS = {
+    "qkv": ("q", "k", "v"),
+    "kv": ("k", "v"),
+    "cross qkv": ("cross q", "cross k", "cross v"),
+    "cross kv": ("cross k", "cross v"),
+    "gate up": ("gate", "up"),
+}
 
 
 def tokens(path: Sequence[str]) -> list[str]:
@@ -64,7 +73,19 @@ def role(path: Sequence[str], kind: str) -> str:
         found = _embedded(held, words)
         if found:
             return found
-    return _map_role(held, segments) if kind == "map" else ""
+    if kind != "map":
+        return ""
+    found = _map_role(held, segments)
+    return f"cross {found}" if found in _CROSSED and _is_cross(held, segments) else found
+
+
+def _is_cross(held: set[str], segments: Sequence[str]) -> bool:
+    """Whether a path leads to an attention over another sequence."""
+    return (
+        bool(held & {"cross", "crossattention", "encdec"})
+        or {"enc", "dec"} <= held
+        or any(s.startswith("encoder_att") for s in segments)
+    )
 
 
 def _map_role(held: set[str], segments: Sequence[str]) -> str:
@@ -89,11 +110,13 @@ def _map_role(held: set[str], segments: Sequence[str]) -> str:
         return "gate"
     if set(segments) & _UP or "up" in held:
         return "up"
+    if "head" in held:
+        return "head"
     if set(segments) & _DOWN or last == "wo" or (last == "c_proj") or "down" in held or "output" in held:
         return "down"
     if held & _set("pooler pool prelogits"):
         return "pooler"
-    if set(segments) & _HEAD or "head" in held:
+    if set(segments) & _HEAD:
         return "head"
     return ""
 
@@ -141,7 +164,7 @@ def _embedded(held: set[str], words: Sequence[str]) -> str:
         return "patches"
     if (held & _CLASS and held & {"token", "embedding", "tokens", "embed", "emb"}) or words[-1:] == ["cls"]:
         return "class token"
-    if held & _TABLE and not held & {"norm", "ln", "dense", "linear", "proj"}:
+    if (held & _TABLE or words[-1:] == ["shared"]) and not held & {"norm", "ln", "dense", "linear", "proj"}:
         return "tokens"
     return ""
 
@@ -157,5 +180,6 @@ def settled_gates(roles: Sequence[str]) -> list[str]:
 
 
 def common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many words two paths share."""
-    return len(set(tokens(a)) & set(tokens(b)))
+    """How many words two paths share, other spellings of one word taken for it."""
+    ours, theirs = ({_SAME.get(w, w) for w in tokens(path)} for path in (a, b))
+    return len(ours & theirs)
