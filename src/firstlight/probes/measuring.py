@@ -75,10 +75,11 @@ def measure(
     >>> [place.op for place in light]
     ['input 0', 'linear', 'relu', 'linear', 'output']
     """
-    model = _checked(model, max_samples, max_positions)
-    notes = _compiled(model)
+    given, model = model, _checked(model, max_samples, max_positions)
+    notes = _compiled(given)
     with torch.inference_mode(False):
         call, own_targets = call_of(inputs), _off_graph(targets)
+    _refuse_empty(call)
     _refuse_nan("inputs", (call.args, call.kwargs))
     _refuse_nan("targets", own_targets)
     updates = updates_of(optimizer, lr, model)
@@ -128,7 +129,18 @@ def _checked(model: nn.Module, samples: int, positions: int) -> nn.Module:
     model = unwrapped(model)
     if next(iter(model.parameters()), None) is None:
         raise ModelError(f"{type(model).__name__} has no parameters, so there is nothing to probe")
+    if any(t.is_inference() for t in (*model.parameters(), *model.buffers())):
+        raise ModelError(
+            f"{type(model).__name__} was built in inference mode, where its tensors take no gradient and no update: "
+            "build it outside torch.inference_mode()"
+        )
     return model
+
+
+def _refuse_empty(call: Call) -> None:
+    empty = next((t for t in tensors_in((call.args, call.kwargs)) if not t.numel()), None)
+    if empty is not None:
+        raise DataError(f"inputs of shape {tuple(empty.shape)} hold no values: give a batch of at least one sample")
 
 
 def _compiled(model: nn.Module) -> tuple[str, ...]:
@@ -172,14 +184,9 @@ def _short(error: Exception) -> str:
 
 
 def _ran(model: nn.Module, call: Call, targets: Any, loss_fn: LossFunction | None, limits: Limits) -> Ran:
-    """Forward and backward; the backward a whole one where the model's shards or checkpoints need it."""
+    """Forward and backward; the backward a whole one where the model's shards need it."""
     sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
-    try:
-        return run_watched(model, call, targets, loss_fn, limits, whole=sharded)
-    except ModelError as error:
-        if sharded or "torch.utils.checkpoint is incompatible" not in str(error):
-            raise
-    return run_watched(model, call, targets, loss_fn, limits, whole=True)
+    return run_watched(model, call, targets, loss_fn, limits, whole=sharded)
 
 
 def _reshard(model: nn.Module) -> None:

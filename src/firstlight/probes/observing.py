@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..graphs.callnames import call_name
 from ..graphs.known import tensors_in
+from ..graphs.names import join
 from ..graphs.ops import (
     ACTIVATIONS,
     ATTENTION,
@@ -96,6 +97,7 @@ class Observer(TorchFunctionMode):
         super().__init__()
         self.found = Observed()
         self.again = False  # in the backward pass: what runs then was seen before
+        self.hidden = False  # whether a weight ran with gradients off
         self._follower = follower
         self._batch, self._limits = batch, limits
         self._trails: WeakIdKeyDictionary = WeakIdKeyDictionary()
@@ -111,6 +113,7 @@ class Observer(TorchFunctionMode):
             else:
                 self._trails[slot.tensor] = Trail(False)
         self._parameters = names
+        self._aliases = {s.name: names[id(s.tensor)] for s in slots(model) if not s.is_buffer}
 
     def put_inputs(self, inputs: object) -> None:
         """The model's inputs: what is made of them is data."""
@@ -174,6 +177,7 @@ class Observer(TorchFunctionMode):
         if trail.data and made[0].is_floating_point():
             kind = self._kind(op, read, trails)
             if kind is not None:
+                self.hidden |= kind is Kind.WEIGHT and not torch.is_grad_enabled()
                 self._observe(op, kind, occurrence, read, trails, trail, args, kwargs, made[0])
         return out
 
@@ -185,10 +189,16 @@ class Observer(TorchFunctionMode):
         if name is not None:
             return Trail(False, (name,))
         if isinstance(tensor, nn.Parameter):
-            return Trail(False)  # what shards and their gathering put in a parameter's place
-        if tensor.grad_fn is not None:
+            return Trail(False, self._gathered(tensor))
+        if tensor.grad_fn is not None or self.again:
             return Trail(True, depth=self._deepest)  # made out of sight
         return Trail(False)
+
+    def _gathered(self, tensor: torch.Tensor) -> tuple[str, ...]:
+        """The name of a parameter that stands in a shard's place while its module runs."""
+        visit = self._follower.here
+        held = {} if visit.module is None else visit.module._parameters
+        return tuple(self._aliases.get(n, n) for n in (join(visit.path, k) for k, p in held.items() if p is tensor))
 
     def _joined(
         self, op: str, args: tuple[object, ...], read: list[torch.Tensor], trails: list[Trail], out: torch.Tensor

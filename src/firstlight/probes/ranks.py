@@ -18,9 +18,9 @@ _ADDED = ("nonfinite", "count", "rows")
 def over_ranks(light: Light, model: nn.Module) -> Light:
     """The record with its places' and its loss's numbers reduced over the process group of a sharded model.
 
-    Means are averaged (the parts of the batch are taken as equal), counts added, the largest of the largest kept. What
-    concerns parameters is whole already: it was gathered. A model that is not sharded is left alone: its ranks may do
-    different things.
+    Means are averaged (the parts of the batch are taken as equal), counts added, the largest of the largest kept;
+    gradients are those of the mean of all ranks' losses, as the parameters' are. What concerns parameters is whole
+    already: it was gathered. A model that is not sharded is left alone: its ranks may do different things.
     """
     if not any(hasattr(p, "full_tensor") for p in model.parameters()):
         return light
@@ -39,6 +39,9 @@ def over_ranks(light: Light, model: nn.Module) -> Light:
 def _place(place: Place, ranks: int, device: str) -> Place:
     forward = None if place.forward is None else _record(place.forward, ranks, device)
     backward = None if place.backward is None else _record(place.backward, ranks, device)
+    if backward is not None:
+        g, n = backward, ranks
+        backward = replace(g, mean=g.mean / n, mean_abs=g.mean_abs / n, second=g.second / n**2)
     return replace(place, forward=forward, backward=backward)
 
 

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -72,9 +75,10 @@ def call_of(inputs: object) -> Call:
 def _own(tensor: torch.Tensor) -> torch.Tensor:
     """Off the user's graph, and usable by autograd where it was made in inference mode."""
     if tensor.is_inference():
-        with torch.inference_mode(False):
-            return tensor.clone()
-    return tensor.detach()
+        return tensor.clone()
+    own = tensor.detach()
+    # A reentrant checkpoint passes gradients on only where its input asks for one.
+    return own.requires_grad_(tensor.requires_grad)
 
 
 @contextmanager
@@ -86,6 +90,8 @@ def plainly() -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, before)
         yield
@@ -101,7 +107,8 @@ def run_watched(
         call: what it is called with.
         targets, loss_fn: what gives the loss; without them a projection of the outputs does.
         limits: how much of each value is looked at.
-        whole: whether the backward pass is the whole one, into ``.grad``, which sharded and checkpointed models need.
+        whole: whether the backward pass is the whole one, into ``.grad``, as sharded models need it. It also is where
+            weights ran without a graph: a reentrant checkpoint makes theirs on the way back.
 
     Raises:
         ModelError: the forward or the backward raised.
@@ -126,7 +133,7 @@ def run_watched(
         observer.again = True
         follower.restart()
         try:
-            gradients = _whole(loss, wanted) if whole else _asked(loss, wanted)
+            gradients = _whole(loss, wanted) if whole or observer.hidden else _asked(loss, wanted)
         except Exception as error:
             raise ModelError(
                 f"the backward pass raised {type(error).__name__}: {str(error).rstrip('. ')}. The model is as it was."
@@ -219,10 +226,26 @@ def _projected(out: Any, batch: int) -> torch.Tensor:
 
 
 def _forward_message(follower: Follower, error: Exception) -> str:
+    said = f"{type(error).__name__}: {str(error).rstrip('. ')}"
+    hook = _hook_behind(error)
+    if hook:
+        return f"{hook} raised {said}. Remove it or mend it, then probe again; the model is as it was."
     return (
-        f"the forward raised in {follower.deepest()}: {type(error).__name__}: {str(error).rstrip('. ')}. "
+        f"the forward raised in {follower.deepest()}: {said}. "
         "Give inputs as the model is called; the model is as it was."
     )
+
+
+def _hook_behind(error: Exception) -> str:
+    """The hook that an error came from, and its module, in words; "" where it came from none."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for caller, frame in reversed(list(pairwise(frames))):
+        module = caller.f_locals.get("self")
+        if caller.f_code.co_name in ("_call_impl", "inner") and isinstance(module, nn.Module):
+            name = frame.f_code.co_name
+            inside = name in ("forward", "_slow_forward", "_call_impl", "inner") or frame.f_locals.get("self") is module
+            return "" if inside else f"the hook {name!r} on a {type(module).__name__}"
+    return ""
 
 
 def _name(function: object) -> str:
