@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import _engine_run_backward
 from torch.utils import _pytree as pytree
 
 from ..errors import ArgumentError, FirstlightError, ModelError
@@ -154,7 +155,10 @@ def _whole(loss: torch.Tensor, wanted: Sequence[nn.Parameter]) -> dict[int, torc
         if hooks:
             parameter._post_accumulate_grad_hooks = None
     try:
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Not loss.backward(): that is a call of its own, and the observer would not see what runs within it.
+        _engine_run_backward(
+            (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
+        )
         return {id(p): p.grad for p in wanted}
     finally:
         for parameter, hooks in waiting:
