@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from .curves import Curve, Shape, Values, finite_part, make_curve, mann_kendall, shape_of
+from .findings import Findings, sorted_findings
 from .records import Evidence, Finding, Severity
 
 FEWEST = 20  # points before anything but NaN is judged
@@ -21,7 +22,7 @@ UNMOVED = 0.02  # a drop below this share is none
 UNSURE = 0.1  # unless the noise would hide a drop of this share
 FAR = 3.0  # times the start: diverged
 BOTTOMLESS = 100.0  # times the start, below zero: without a lower bound
-NEAR_TRIVIAL = 0.03  # of the trivial loss: at it
+NEAR_TRIVIAL = 0.06  # of the trivial loss: no better than it
 TREND = 3.0  # standard deviations of the Mann-Kendall score, one chance in 740
 SWING = 0.1  # of the scale: a swing that counts
 BOUNCE = -0.6  # rank correlation of neighbours: every other step up
@@ -37,7 +38,7 @@ def diagnose_curve(
     *,
     validation: Sequence[float] | Values | None = None,
     trivial: float | None = None,
-) -> tuple[Finding, ...]:
+) -> Findings:
     """Findings from a loss curve alone, the most severe first.
 
     Args:
@@ -62,7 +63,7 @@ def diagnose_curve(
         curve = make_curve(curve, validation=validation, trivial=trivial)
     elif trivial is not None:
         curve = make_curve(curve.loss, curve.steps, curve.validation, curve.validation_steps, trivial, curve.source)
-    return tuple(sorted(_findings(curve), key=lambda f: list(Severity).index(f.severity)))
+    return sorted_findings(_findings(curve))
 
 
 def _findings(curve: Curve) -> Iterator[Finding]:
@@ -141,47 +142,45 @@ def _bottomless(curve: Curve, n: int, level: float) -> Finding:
     )
 
 
-def _stuck(curve: Curve, s: Shape) -> Iterator[Finding]:
-    """Neither fifths nor trend have moved, and the noise would not hide it."""
-    if s.n < STEPS_TO_MOVE or s.scale == 0 or abs(s.tail - s.head) > 5 * UNMOVED * s.scale:
+def _at_trivial(curve: Curve, s: Shape) -> Iterator[Finding]:
+    """Never better than a constant prediction, and no longer falling."""
+    if curve.trivial is None or s.n < STEPS_TO_MOVE or s.scale == 0:
         return
-    trivial = curve.trivial if _at_trivial(curve, s) else None
-    fell_early = s.start - s.tail > max(UNSURE * s.scale, 3 * s.noise)
-    unmoved = s.drop < UNMOVED and 2 * s.error < UNSURE * s.scale and not fell_early
-    falls = s.trend < -TREND or s.late_trend < -TREND
-    if trivial is not None and not (falls and s.drop >= UNMOVED) and s.late_trend > -TREND:
-        bound = trivial * (1 - 2 * NEAR_TRIVIAL)
+    bound = curve.trivial - NEAR_TRIVIAL * abs(curve.trivial)
+    rests = s.middle - s.tail < UNMOVED * s.scale and s.late_trend > -TREND
+    if min(s.lowest, s.tail) > bound and rests and 2 * s.error < UNSURE * s.scale:
         yield Finding(
             "trivial-plateau",
             Severity.ERROR,
             "",
             None,
-            (Evidence("loss, median of the last fifth", s.tail, bound, trivial, "the best constant prediction"),),
-            f"the loss rests at {s.tail:.4g}, where predicting the same for every input is ({trivial:.4g})",
+            (Evidence("loss, median of the last fifth", s.tail, bound, curve.trivial, "the best constant prediction"),),
+            f"the loss rests at {s.tail:.4g}, and predicting the same for every input gives {curve.trivial:.4g}",
             "inputs do not reach the outputs, or gradients not the weights: look at the first step with fl.probe",
             _PROBE,
             _step(curve, s),
         )
-    elif unmoved and not (falls and s.n < 4 * STEPS_TO_MOVE):
-        slow = f", falling by {100 * s.drop:.2g} %" if falls else ""
-        yield Finding(
-            "loss-stuck",
-            Severity.ERROR if not falls else Severity.WARNING,
-            "",
-            None,
-            (Evidence("share of the loss that is gone, first to last fifth", s.drop, UNMOVED, None, CALIBRATED),),
-            f"the loss stays at {s.tail:.4g} over {s.n} steps{slow}",
-            "look at the first step with fl.probe: a dead start shows there; if it is healthy, raise the learning rate",
-            _PROBE,
-            _step(curve, s),
-        )
 
 
-def _at_trivial(curve: Curve, s: Shape) -> bool:
-    if curve.trivial is None or s.n < STEPS_TO_MOVE:
-        return False
-    near = abs(s.tail - curve.trivial) + 2 * s.error < 2 * NEAR_TRIVIAL * abs(curve.trivial)
-    return near and s.lowest > (1 - 2 * NEAR_TRIVIAL) * curve.trivial
+def _stuck(curve: Curve, s: Shape) -> Iterator[Finding]:
+    """Neither fifths nor trend have moved, and the noise would not hide it."""
+    if s.n < STEPS_TO_MOVE or s.scale == 0 or abs(s.tail - s.head) > 5 * UNMOVED * s.scale:
+        return
+    fell_early = s.start - s.tail > max(UNSURE * s.scale, 3 * s.noise)
+    falls = s.trend < -TREND or s.late_trend < -TREND
+    if s.drop >= UNMOVED or 2 * s.error >= UNSURE * s.scale or fell_early or (falls and s.n < 4 * STEPS_TO_MOVE):
+        return
+    yield Finding(
+        "loss-stuck",
+        Severity.WARNING if falls else Severity.ERROR,
+        "",
+        None,
+        (Evidence("share of the loss that is gone, first to last fifth", s.drop, UNMOVED, None, CALIBRATED),),
+        f"the loss stays at {s.tail:.4g} over {s.n} steps" + (f", falling by {100 * s.drop:.2g} %" if falls else ""),
+        "look at the first step with fl.probe: a dead start shows there; if it is healthy, raise the learning rate",
+        _PROBE,
+        _step(curve, s),
+    )
 
 
 def _rising(curve: Curve, s: Shape) -> Iterator[Finding]:
@@ -221,14 +220,16 @@ def _oscillating(curve: Curve, s: Shape) -> Iterator[Finding]:
             f"every other step goes up again, by {s.noise:.3g} around {s.tail:.4g}: each step overshoots the minimum",
         )  # fmt: skip
         return
+    if s.tail < 0.3 * max(s.start, curve.trivial or s.start):  # most of what can be learned is
+        return
     late = curve.loss[s.n // 2 : s.n]
     slow = _slow_swing(late)
-    if slow > 3 * SWING * s.scale and slow > 4 * s.error and s.tail > 0.3 * s.start:
+    if slow > 3 * SWING * s.scale and slow > 4 * s.error:
         yield _swinging(
             curve, s, Severity.WARNING, Evidence("swing of the level", slow, 3 * SWING * s.scale, 0.0, CALIBRATED),
             f"the level of the loss swings by {slow:.3g} around {s.tail:.4g} and gets no lower",
         )  # fmt: skip
-    elif s.tail > 0 and s.noise > NOISY * s.tail and s.tail > 0.3 * s.start:
+    elif s.tail > 0 and s.noise > NOISY * s.tail:
         yield _swinging(
             curve, s, Severity.NOTE, Evidence("noise / level", s.noise / s.tail, NOISY, None, CALIBRATED),
             f"the loss fluctuates by {s.noise:.3g} around {s.tail:.4g}, without order: the noise of small batches",
@@ -288,4 +289,4 @@ def _over_fitting(curve: Curve) -> Iterator[Finding]:
 
 _LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
 _PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
-_FIRST_OF: tuple[Rule, ...] = (_diverged, _stuck, _rising, _oscillating)
+_FIRST_OF: tuple[Rule, ...] = (_diverged, _at_trivial, _stuck, _rising, _oscillating)

@@ -21,6 +21,7 @@ from ..graphs.names import canonical_child, join
 from ..probes.records import Light
 from . import watch_text
 from .curves_rules import diagnose_curve
+from .findings import Findings
 from .records import Evidence, Finding, Severity
 from .training import diagnose_training
 from .training_causes import explain
@@ -84,8 +85,8 @@ def watch(
     ...         sgd.zero_grad()
     ...         loss.backward()
     ...         sgd.step()
-    >>> w.findings
-    ()
+    >>> len(w.findings)
+    0
     """
     if every is not None and every < 1:
         raise ArgumentError(f"every={every!r} should be a number of steps, 1 or more; None keeps to the budget")
@@ -281,9 +282,9 @@ class Watch:
     # ── findings
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What has been found so far, in the order of its steps."""
-        return tuple(self._said)
+    def findings(self) -> Findings:
+        """What has been found so far, in the order in which it was."""
+        return Findings(self._said)
 
     @property
     def steps(self) -> int:
@@ -303,7 +304,7 @@ class Watch:
             self._suspect,
         )
 
-    def check(self) -> tuple[Finding, ...]:
+    def check(self) -> Findings:
         """Look now, without waiting for the next time, and give all findings.
 
         Raises:

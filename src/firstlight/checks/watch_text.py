@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..reports.sketch import sparkline
 from ..reports.text import counted
-from .curves import Values
+from .findings import one
 from .records import Evidence, Finding, Severity
 from .training_records import Training
 from .watch_origin import Where
-
-_BLOCKS = "▁▂▃▄▅▆▇█"
-WIDTH = 60
-
-
-def sparkline(values: Sequence[float] | Values, width: int = WIDTH) -> str:
-    """Values as a line of blocks, medians where there are more than fit; "×" is not finite.
-
-    >>> sparkline([3, 2, 1, float("nan")])
-    '█▅▁×'
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if not len(array):
-        return ""
-    parts = np.array_split(array, min(width, len(array)))
-    level = [float(np.median(p)) if np.isfinite(p).all() else math.nan for p in parts]
-    finite = [v for v in level if math.isfinite(v)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    span = (high - low) or 1.0
-    return "".join(_BLOCKS[round((v - low) / span * 7)] if math.isfinite(v) else "×" for v in level)
 
 
 def summary(training: Training, steps: int, findings: Sequence[Finding]) -> str:
@@ -45,19 +25,8 @@ def summary(training: Training, steps: int, findings: Sequence[Finding]) -> str:
     if len(training.curve.validation):
         held = training.curve.validation
         lines.append(f"validation {held[0]:.4g} → {held[-1]:.4g}  {sparkline(held)}")
-    lines += ["nothing found"] if not findings else [line for f in findings for line in lines_of(f)]
+    lines += ["nothing found"] if not findings else ["", *(one(f) for f in findings)]
     return "\n".join(lines)
-
-
-def lines_of(finding: Finding) -> list[str]:
-    """A finding in three lines: what and where, why, what to do."""
-    where = f" at {finding.where}" if finding.where else ""
-    step = "" if finding.step is None else f" (step {finding.step})"
-    return [
-        f"{finding.severity}: {finding.code}{where}{step}",
-        f"    {finding.cause}",
-        f"    → {finding.remedy}",
-    ]
 
 
 def fault_words(finding: Finding) -> str:

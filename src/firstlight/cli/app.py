@@ -213,6 +213,29 @@ def schemes(debug: Debug = False) -> None:
 
 
 @app.command()
+def diagnose(
+    log: Annotated[
+        Path,
+        typer.Argument(
+            help="A table (CSV, Lightning's metrics.csv), JSON or JSON lines, trainer_state.json, a TensorBoard event "
+            "file or a run's folder."
+        ),
+    ],
+    column: Annotated[str | None, typer.Option(help="The training loss's column or tag, if not a usual name.")] = None,
+    validation: Annotated[str | None, typer.Option(help="The validation loss's, likewise.")] = None,
+    trivial: Annotated[float | None, typer.Option(help="The loss of the best constant prediction.")] = None,
+    classes: Annotated[int | None, typer.Option(help="How many balanced classes: that loss is then log N.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings as JSON.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Name what is wrong with a finished run from its loss curve: stuck, at chance, swinging, diverged, over-fitting.
+
+    Exit code 0 without errors among the findings, 1 with, 2 where the log cannot be read.
+    """
+    _run("diagnose", debug, log, column, validation, trivial, classes, json)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The run folder of a finished study.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the page (report.html in the folder).")] = None,
