@@ -160,6 +160,7 @@ def test_views_spare_the_copy_and_leave_the_file_alone(make: Callable[[Path], Pa
     before = path.read_bytes()
     source = open_source(path)
     assert source.read("a.weight").data_ptr() == source.read("a.weight").data_ptr()
+    assert source.read("a.weight").untyped_storage().nbytes() == STATE["a.weight"].nbytes
     source.read("a.weight").fill_(9)
     assert path.read_bytes() == before
     assert torch.equal(open_source(path).read("a.weight"), STATE["a.weight"])

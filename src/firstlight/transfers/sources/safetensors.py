@@ -96,7 +96,8 @@ class SafetensorsFile(Source):
         span = self._spans[name]
         if span.begin == span.end:
             return part(torch.empty(stored.shape, dtype=stored.dtype), index)
-        raw = torch.empty(0, dtype=torch.uint8).set_(self._mapped())[span.begin : span.end]
+        # A storage of its own: a model that keeps it shares no memory between its tensors.
+        raw = torch.empty(0, dtype=torch.uint8).set_(self._mapped()[span.begin : span.end])
         if span.begin % stored.dtype.itemsize:
             raw = raw.clone()  # values off their own alignment cannot be viewed
         return part(raw.view(stored.dtype).view(stored.shape), index)

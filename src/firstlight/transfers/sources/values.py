@@ -7,7 +7,7 @@ second, ``copy_many_``, cannot fail on what it is given. ``load_`` and the write
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -18,7 +18,7 @@ from .base import Source
 
 _FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 # Bytes that one thread copies in one go: large enough that handing them out costs nothing.
-_PIECE: Final = 16 * 2**20
+_PIECE: Final = 4 * 2**20
 
 
 def dtype_fault(stored: torch.dtype, wanted: torch.dtype) -> str:
@@ -110,16 +110,39 @@ def copy_many_(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Copy each second tensor into the first, as ``Tensor.copy_`` does, at the speed of memory.
 
     Where both lie in the CPU's memory with the same bytes in the same order, the copy is the C library's, which writes
-    around the cache; two threads move 1 GB in about 0.2 s. Everything else is ``Tensor.copy_``.
+    around the cache; two threads move 1 GB in about 0.2 s. Everything else is ``Tensor.copy_``. Pairs are taken as they
+    are needed, so values that are made on the way do not pile up.
     """
-    pieces: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for target, values in pairs:
-        if _same_bytes(target, values):
-            pieces += zip(torch.split(_bytes(target), _PIECE), torch.split(_bytes(values), _PIECE), strict=True)
-            torch.autograd.graph.increment_version(target)  # a write that autograd does not see
-        else:
-            target.copy_(values)
-    _move(pieces)
+    threads = torch.get_num_threads()
+    if threads < 2:
+        for target, values in pairs:
+            for piece in _pieces(target, values):
+                _move(piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for target, values in pairs:
+            pieces = _pieces(target, values)
+            waiting = [pool.submit(_move, piece) for piece in pieces[1:]]
+            for piece in pieces[:1]:
+                _move(piece)
+            for one in waiting:
+                one.result()
+
+
+_Piece = tuple[torch.Tensor, torch.Tensor]
+
+
+def _pieces(target: torch.Tensor, values: torch.Tensor) -> list[_Piece]:
+    """What is left to move as bytes; none where the copy is done."""
+    if not _same_bytes(target, values):
+        target.copy_(values)
+        return []
+    torch.autograd.graph.increment_version(target)  # a write that autograd does not see
+    return list(zip(torch.split(_bytes(target), _PIECE), torch.split(_bytes(values), _PIECE), strict=True))
+
+
+def _move(piece: _Piece) -> None:
+    piece[0].numpy()[...] = piece[1].numpy()
 
 
 def _same_bytes(target: torch.Tensor, values: torch.Tensor) -> bool:
@@ -131,24 +154,10 @@ def _same_bytes(target: torch.Tensor, values: torch.Tensor) -> bool:
         and target.shape == values.shape
         and target.is_contiguous()
         and values.is_contiguous()
-        and target.nbytes >= _PIECE // 16
+        and target.nbytes >= _PIECE // 4
         and not (target.is_conj() or values.is_conj() or target.is_neg() or values.is_neg())
     )
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().view(-1).view(torch.uint8)
-
-
-def _move(pieces: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    def move(piece: tuple[torch.Tensor, torch.Tensor]) -> None:
-        piece[0].numpy()[...] = piece[1].numpy()
-
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads < 2:
-        for piece in pieces:
-            move(piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(move, pieces):
-            pass
