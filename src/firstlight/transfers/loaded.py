@@ -17,6 +17,7 @@ from ..initializers.draws import Built, Draw
 from ..initializers.layout import Layout
 from .records import Match, Piece, Step
 from .sources import Source
+from .sources.values import check
 
 
 @final
@@ -27,10 +28,17 @@ class Loaded(Initializer):
     Args:
         source: where they are read.
         match: which tensors, and what is done to them.
+        dtype: of the parameter.
+        allow_nonfinite: whether NaN and infinity may be loaded.
+        looked_at: whether the values a process needs were checked before: a rank that holds a shard then reads that
+            alone.
     """
 
     source: Source
     match: Match
+    dtype: torch.dtype
+    allow_nonfinite: bool = False
+    looked_at: bool = False
 
     def __repr__(self) -> str:
         pieces = " + ".join(map(str, self.match.pieces))
@@ -43,6 +51,8 @@ class Loaded(Initializer):
         Raises:
             TransferError: a tensor cannot be read, its shape differs, or it holds NaN or infinity.
         """
+        if self.looked_at and self.is_plain:
+            return self._as_stored()
         steps = self.match.steps
         drawing = next((i for i, step in enumerate(steps) if step.random), len(steps))
         values = self._given()
@@ -58,6 +68,23 @@ class Loaded(Initializer):
             return made.to(device)
 
         return Built(build, mean=None, std=None, random=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one tensor of the source as it is."""
+        return not self.match.steps and len(self.match.pieces) == 1 and self.match.pieces[0].rows is None
+
+    def _as_stored(self) -> Built:
+        """One tensor, read when it is written, and of a shard the shard alone."""
+        tensor = self.match.pieces[0].tensor
+
+        def build(key: Key, device: torch.device) -> torch.Tensor:  # noqa: ARG001 - loaded, not drawn
+            return self.source.read(tensor).to(device)
+
+        def part(key: Key, device: torch.device, slices: tuple[slice, ...]) -> torch.Tensor:  # noqa: ARG001
+            return self.source.read(tensor, slices).to(device)
+
+        return Built(build, mean=None, std=None, random=False, part=part)
 
     def _given(self) -> torch.Tensor:
         """What the source has, in its own dtype, no copy where one tensor is read."""
@@ -85,16 +112,6 @@ class Loaded(Initializer):
         return values
 
     def _checked(self, tensor: str) -> torch.Tensor:
-        """A tensor of the source that holds no NaN or infinity."""
-        values = self.source.read(tensor)
-        if not is_finite(values):
-            raise TransferError(f"{tensor!r} in {self.source.label} holds NaN or infinity")
-        return values
-
-
-def is_finite(values: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
-    if not (values.is_floating_point() or values.is_complex()) or values.numel() == 0:
-        return True
-    # A sum is one pass without a copy, and NaN and infinity never leave it; where it overflows, look at each value.
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+        """A tensor of the source whose dtype and values may go into the parameter."""
+        check(self.source, tensor, self.dtype, allow_nonfinite=self.allow_nonfinite)
+        return self.source.read(tensor)

@@ -116,19 +116,19 @@ def transfer(graph: Graph, source: Source, options: Options, buffers: Sequence[P
     return Transfer(source, (*targets, *extra), matches, decisions, reasons, left, (*source.notes, *found.notes))
 
 
-def combined(made: Transfer, fresh: Plan) -> Plan:
+def combined(made: Transfer, fresh: Plan, *, allow_nonfinite: bool = False) -> Plan:
     """The fresh plan with every entry that has a match or a decision replaced.
 
     Args:
         made: the transfer.
         fresh: a plan of the same model; its entries stand where nothing matched.
+        allow_nonfinite: whether NaN and infinite values may be loaded.
     """
     planned = {e.parameter.name for e in fresh.entries}
-    entries = tuple(_entry(e, made) for e in fresh.entries)
+    entries = tuple(_entry(e, made, allow_nonfinite) for e in fresh.entries)
     more = [t.parameter for t in made.targets if t.name not in planned]
-    extra = tuple(
-        _entry(Entry(p, Keep("a buffer of the model's own"), "a buffer of the model's own"), made) for p in more
-    )
+    own = "a buffer of the model's own"
+    extra = tuple(_entry(Entry(p, Keep(own), own), made, allow_nonfinite) for p in more)
     return replace(fresh, entries=(*entries, *extra))
 
 
@@ -148,13 +148,15 @@ def how(match: Match) -> str:
     return ", ".join([f"{match.rule}: {match.evidence}", *(s.words for s in match.steps)])
 
 
-def _entry(entry: Entry, made: Transfer) -> Entry:
+def _entry(entry: Entry, made: Transfer, allow_nonfinite: bool) -> Entry:
     name = entry.parameter.name
     match = made.matches.get(name)
     if match is not None:
         references = "; ".join(dict.fromkeys(s.reference for s in match.steps if s.reference))
         reason = f"from {made.source.label}: {' + '.join(map(str, match.pieces))} ({how(match)})"
-        return Entry(entry.parameter, Loaded(made.source, match), reason, references)
+        return Entry(
+            entry.parameter, Loaded(made.source, match, entry.parameter.dtype, allow_nonfinite), reason, references
+        )
     if name in made.decisions:
         decision, why = made.decisions[name]
         return Entry(entry.parameter, decision, why)

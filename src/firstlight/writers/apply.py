@@ -16,10 +16,12 @@ from ..errors import ParameterError
 from ..fields import FORMAT, Job, fill_many_
 from ..initializers.draws import Built, Draw, Fill, Sampled, Segments
 from ..plans import Plan
+from ..transfers.sources.values import copy_many_
 from .materials import checked_device, install, made, resharded
 from .placements import Held, held
 from .receipt import Receipt, Written, record
 from .resolve import Write, checked_seed, resolve
+from .undo import undoing
 
 
 @torch.no_grad()
@@ -52,14 +54,7 @@ def apply_(
             none, or is sharded in a way that cannot be read.
         FirstlightError: what else ``resolve`` finds; the model is unchanged then.
     """
-    where = checked_device(device)
-    resharded(model)
-    writes = resolve(model, plan, seed, where)
-    drawn = [(w.entry.parameter.name, w.tensor) for w in writes if w.draw is not None]
-    fresh = {} if where is None else made(drawn, where)
-    targets = [_Target(w, held(w.entry.parameter.name, fresh.get(id(w.tensor), w.tensor))) for w in writes]
-    _carry_out(targets)
-    install(model, fresh)
+    targets = carry_out(model, plan, seed, checked_device(device))
     written = [t for t in targets if t.write.draw is not None]
     kept = [t for t in targets if t.write.draw is None and not t.write.tensor.is_meta]
     records = _records([*written, *kept], digests)
@@ -73,20 +68,39 @@ def apply_(
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A write, and the memory of this process that it goes to."""
 
     write: Write
     held: Held
 
 
-def _carry_out(targets: Sequence[_Target]) -> None:
-    """All writes of this process."""
+@torch.no_grad()
+def carry_out(
+    model: nn.Module, plan: Plan, seed: int, device: torch.device | None, *, undo: bool = False
+) -> list[Target]:
+    """Write a plan into a model, without a receipt; what was written, in the plan's order.
+
+    Args:
+        model, plan, seed, device: as ``apply_`` takes them.
+        undo: whether a failure or an interrupt half-way puts the old values back (``undoing``).
+    """
+    resharded(model)
+    writes = resolve(model, plan, seed, device)
+    drawn = [(w.entry.parameter.name, w.tensor) for w in writes if w.draw is not None]
+    fresh = {} if device is None else made(drawn, device)
+    targets = [Target(w, held(w.entry.parameter.name, fresh.get(id(w.tensor), w.tensor))) for w in writes]
     mine = [t for t in targets if t.held.member]
+    with undoing([t.held.local for t in mine if t.write.draw is not None and t.write.tensor is t.held.local], undo):
+        _write_all(mine)
+    install(model, fresh)
+    return targets
+
+
+def _write_all(mine: Sequence[Target]) -> None:
+    """All writes of this process."""
     # What may need memory comes first, so that running out of it finds the model as it was or nearly so.
-    for target in mine:
-        if isinstance(target.write.draw, Built):
-            target.held.local.copy_(_built(target, target.write.draw))
+    copy_many_((t.held.local, _built(t, t.write.draw)) for t in mine if isinstance(t.write.draw, Built))
     fill_many_(
         [
             Job(t.held.local, t.write.draw.transform, t.write.key, box=t.held.box)
@@ -99,7 +113,7 @@ def _carry_out(targets: Sequence[_Target]) -> None:
             _write_constants(target.held, target.write.draw, target.write.entry.parameter.declared.zero_row)
 
 
-def _built(target: _Target, draw: Built) -> torch.Tensor:
+def _built(target: Target, draw: Built) -> torch.Tensor:
     write, box = target.write, target.held.box
     values = draw.build(write.key, target.held.local.device) if box.is_whole else None
     if values is None:
@@ -134,7 +148,7 @@ def _rows(held: Held, first: int, count: int) -> torch.Tensor:
     return held.local[low:high]
 
 
-def _records(targets: Sequence[_Target], digests: bool) -> tuple[Written, ...]:
+def _records(targets: Sequence[Target], digests: bool) -> tuple[Written, ...]:
     return record(
         [(t.write.entry, t.held, t.write.key.stream if _is_random(t.write) else None) for t in targets], digests
     )

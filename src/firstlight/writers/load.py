@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from ..plans import Entry, Keep, Plan, Rules, split
 from ..schemes import Scheme, plan
 from ..transfers import (
     Adapt,
+    Loaded,
     Options,
     Outcome,
     Renames,
@@ -37,7 +39,10 @@ from ..transfers import (
 )
 from ..transfers.matching import RULES
 from ..transfers.report import ADAPTED, FRESH, KEPT, LOADED, share
-from .apply import apply_
+from ..transfers.sources.values import check
+from .apply import carry_out
+from .materials import checked_device
+from .placements import held
 from .resolve import checked_seed
 
 _KEEP = "keep"
@@ -58,6 +63,8 @@ def load_(
     require: float = _LEAST,
     section: str | None = None,
     seed: int = 0,
+    device: str | torch.device | None = None,
+    allow_nonfinite: bool = False,
     dry_run: bool = False,
 ) -> TransferReport:
     """Start a model from other weights, all or nothing, and say what became of every parameter.
@@ -85,6 +92,8 @@ def load_(
         require: the share of the parameters' values that has to come from the source, 0 to 1; 0 asks for nothing.
         section: which section of a nested checkpoint (``"ema"``).
         seed: of what is drawn.
+        device: where parameters that are on the meta device are made, as ``apply_`` takes it.
+        allow_nonfinite: whether NaN and infinite values may be loaded.
         dry_run: only report what would be done; no value is read, none written.
 
     Returns:
@@ -111,13 +120,15 @@ def load_(
     graph = structure(model, axes) if inputs is None else trace(model, inputs, axes)
     others, volatile = _other_buffers(model, graph)
     made = transfer(graph, _Apart.of(opened, model), options, others)
-    whole = combined(made, _fresh_plan(model, inputs, fresh, rules, made, graph))
+    drawn = _fresh_plan(model, inputs, fresh, rules, made, graph)
+    whole = combined(made, drawn, allow_nonfinite=allow_nonfinite)
     outcomes = tuple(_outcomes(made, whole, volatile))
     notes = tuple(_notes(made, outcomes, opened, rename))
     report = TransferReport(opened.label, outcomes, _unused(made), notes, seed, not dry_run, model)
     _demand(report, require)
     if not dry_run:
-        apply_(model, whole, seed, digests=False)
+        whole = _looked_at(model, whole)
+        carry_out(model, whole, seed, checked_device(device), undo=True)
         if share(outcomes) < _LITTLE:
             warnings.warn(report.summary, UserWarning, stacklevel=2)
     return report
@@ -163,6 +174,31 @@ def _buffer(slot: Slot) -> Parameter:
         dtype=slot.tensor.dtype,
         trainable=False,
     )
+
+
+def _looked_at(model: nn.Module, whole: Plan) -> Plan:
+    """The plan after a look at every value this process is going to load: of a sharded parameter at its block alone.
+
+    Raises:
+        TransferError: a value, or a tensor's dtype, may not be loaded.
+    """
+    tensors = {s.name: s.tensor for s in slots(model)}
+
+    def look(entry: Entry) -> Entry:
+        decision = entry.decision
+        if not isinstance(decision, Loaded) or not decision.is_plain:
+            return entry
+        mine = held(entry.parameter.name, tensors[entry.parameter.name])
+        check(
+            decision.source,
+            decision.match.pieces[0].tensor,
+            decision.dtype,
+            index=None if mine.box.is_whole else mine.box.slices,
+            allow_nonfinite=decision.allow_nonfinite,
+        )
+        return replace(entry, decision=replace(decision, looked_at=True))
+
+    return whole.map(look)
 
 
 class _Apart(Source):

@@ -19,6 +19,7 @@ from ..initializers import Initializer, sample
 from ..initializers.draws import Built, Draw
 from ..initializers.magnitudes import norm_over
 from ..plans import Entry, Keep, NormOf, OwnReset, Plan, check_covered
+from ..transfers import Loaded
 from .materials import refuse_unknowable
 from .placements import is_distributed
 from .twins import reset_twin
@@ -101,7 +102,7 @@ def _write(entry: Entry, site: _Site, given: Mapping[str, torch.Tensor]) -> Writ
     target = key(site.seed, parameter.name)
     if isinstance(entry.decision, Keep) or entry.decision is None:
         return Write(entry, slot.tensor, None, target)
-    _refuse_unsupported(parameter.name, slot.tensor, site.device, counter=parameter.role is Role.BATCHES_SEEN)
+    _refuse_unsupported(parameter.name, slot.tensor, site.device, counter=_takes_integers(entry))
     if isinstance(entry.decision, OwnReset | NormOf):
         return Write(entry, slot.tensor, _given(given[parameter.name]), target)
     try:
@@ -109,6 +110,11 @@ def _write(entry: Entry, site: _Site, given: Mapping[str, torch.Tensor]) -> Writ
     except (ArgumentError, TransferError) as error:
         raise type(error)(f"{parameter.name!r} {parameter.layout.shape}: {error}") from error
     return Write(entry, slot.tensor, draw, target)
+
+
+def _takes_integers(entry: Entry) -> bool:
+    """Whether a tensor of whole numbers may be written: a counter, or what was saved beside the weights."""
+    return entry.parameter.role is Role.BATCHES_SEEN or isinstance(entry.decision, Loaded)
 
 
 def _check_whole(plan: Plan, places: Mapping[str, Slot]) -> None:
