@@ -96,6 +96,18 @@ def by_shape(function: Callable[..., object], name: str, args: tuple[object, ...
     raise NoGuessError
 
 
+def reshared(name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, ...] | None:
+    """The arguments of a split whose sizes were guessed, with sizes that add up; ``None`` for any other call."""
+    if name not in ("split", "split_with_sizes") or len(args) < 2:
+        return None
+    tensor, sizes = args[:2]
+    given = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    if not isinstance(tensor, torch.Tensor) or not isinstance(sizes, list | tuple) or not isinstance(given, int):
+        return None
+    whole, parts = tensor.shape[given], len(sizes)
+    return (tensor, [whole // parts + (i < whole % parts) for i in range(parts)], *args[2:])
+
+
 def with_numbers(
     args: tuple[object, ...], kwargs: dict[str, object], number: Callable[[torch.Tensor], int]
 ) -> tuple[tuple[object, ...], dict[str, object]] | None:

@@ -71,9 +71,9 @@ def _attention(m: nn.MultiheadAttention) -> Table:
     width = m.embed_dim
     return {
         "in_proj_weight": Declared(Role.ATTENTION, Layout.mapping((3 * width, width), blocks=3)),
-        "q_proj_weight": Declared(Role.ATTENTION, Layout.mapping((width, width))),
-        "k_proj_weight": Declared(Role.ATTENTION, Layout.mapping((width, m.kdim or width))),
-        "v_proj_weight": Declared(Role.ATTENTION, Layout.mapping((width, m.vdim or width))),
+        "q_proj_weight": Declared(Role.QUERY, Layout.mapping((width, width))),
+        "k_proj_weight": Declared(Role.KEY, Layout.mapping((width, m.kdim or width))),
+        "v_proj_weight": Declared(Role.VALUE, Layout.mapping((width, m.vdim or width))),
         "in_proj_bias": _vector(Role.BIAS, 3 * width),
         "bias_k": _vector(Role.TOKEN_BIAS, 1, 1, width),
         "bias_v": _vector(Role.TOKEN_BIAS, 1, 1, width),

@@ -21,7 +21,7 @@ from .residuals import Join, joins
 from .stacks import stacked_maps
 from .surroundings import surroundings
 from .tape import INPUT, PARAMETER, Flow, Node, Operand, Tape
-from .walks import Readers, data_of, is_normalized, is_weight_call, meets_softmax
+from .walks import Readers, data_of, is_normalized, is_weight_call, meets_softmax, modulated
 
 _SCALES = (Role.NORM_SCALE, Role.LAYER_SCALE, Role.SCALE)
 _MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
@@ -39,7 +39,8 @@ class _Reach:
 def find_uses(tape: Tape) -> Mapping[str, tuple[Use, ...]]:
     """The uses of every parameter that stands on a tape, by name, in order; none where the forward never read it."""
     readers = tape.readers()
-    context = _Context(tape, readers, joins(tape), attention_roles(tape, readers))
+    into = {place: node.id for node in tape if (place := modulated(tape, node)) is not None}
+    context = _Context(tape, readers, joins(tape), attention_roles(tape, readers), into)
     return {n.name: tuple(context.uses(n)) for n in tape if n.op == PARAMETER}
 
 
@@ -49,6 +50,7 @@ class _Context:
     readers: Readers
     joins: Mapping[int, Join]
     attention: Mapping[int, tuple[Role, int]]
+    modulated: Mapping[int, int]  # from the product that data scales a weight in, to the map that takes it
 
     def uses(self, parameter: Node) -> Iterator[Use]:
         """Every call where the parameter meets data, or takes a weight's place."""
@@ -58,6 +60,9 @@ class _Context:
         while waiting:
             reach = waiting.popleft()
             for node, operand in self.readers[reach.node]:
+                if node.id in self.modulated:
+                    yield self._modulated_use(parameter, reach, self.tape[self.modulated[node.id]])
+                    continue
                 reading = self._reading(node, operand, reach)
                 if reading is not None:
                     if (node.id, operand.slot, operand.index) not in met:
@@ -144,7 +149,8 @@ class _Context:
         return Role.BIAS
 
     def _multiplied(self, node: Node, others: list[int], reach: _Reach) -> Role:
-        if any(is_normalized(self.tape, i) for i in others):
+        alone = math.prod(self.tape[reach.node].shape) == 1  # one number for all units is a temperature
+        if not alone and any(is_normalized(self.tape, i) for i in others):
             return Role.NORM_SCALE
         return Role.LAYER_SCALE if self._closes(node) else Role.SCALE
 
@@ -180,6 +186,15 @@ class _Context:
                     seen.add(reader.id)
                     waiting.append(reader.id)
         return False
+
+    def _modulated_use(self, parameter: Node, reach: _Reach, call: Node) -> Use:
+        """A weight that data scales before a map takes it: the map's role and fans, in the map's own shape."""
+        weight = next(o for o in call.operands if o.slot in (1, "weight"))
+        reading = read(call, weight) or Reading(Role.UNKNOWN)
+        rank, own = len(weight.ref.shape), views.own(parameter.shape)
+        # One axis more counts samples, and has size one in the parameter.
+        axes = own[-rank:] if math.prod(parameter.shape[:-rank]) == 1 else None
+        return self._use(parameter, replace(reach, axes=axes), call, weight, replace(reading, blocks=1))
 
     def _use(self, parameter: Node, reach: _Reach, node: Node, operand: Operand, reading: Reading) -> Use:
         around = surroundings(self.tape, self.readers, self.joins, node.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from .ops import MATMULS, NORMS, SUMS, VIEWS, WEIGHT_CALLS, words
+from .ops import CONVS, MATMULS, NORMS, PRODUCTS, SUMS, TRANSPOSED_CONVS, VIEWS, WEIGHT_CALLS, words
 from .tape import Flow, Node, Operand, Tape
 
 Readers = Sequence[Sequence[tuple[Node, Operand]]]
@@ -18,8 +18,31 @@ def is_weight_call(tape: Tape, node: Node) -> bool:
     """
     if node.op not in WEIGHT_CALLS:
         return False
+    if modulated(tape, node) is not None:
+        return True
     made = [o.ref.node for o in node.operands if tape[o.ref.node].flow is Flow.WEIGHTS]
     return any(node.op not in MATMULS or not _is_a_layers(tape, n) for n in made)
+
+
+_MODULATED = CONVS | TRANSPOSED_CONVS | {"linear"}
+
+
+def modulated(tape: Tape, node: Node) -> int | None:
+    """The product of a matrix or filters with data that gives a map its weight, sample by sample; else ``None``.
+
+    A style scales the filters of a convolution, and each sample then has its own.
+    """
+    weight = node.tensor("weight", 1) if node.op in _MODULATED else None
+    while weight is not None and tape[weight.node].flow is Flow.DATA:
+        behind = tape[weight.node]
+        made = [o.ref for o in behind.operands if tape[o.ref.node].flow is Flow.WEIGHTS]
+        if behind.op in PRODUCTS and any(sum(n != 1 for n in ref.shape) > 1 for ref in made):
+            return behind.id
+        data = [o.ref for o in behind.operands if tape[o.ref.node].flow is Flow.DATA]
+        if behind.op not in VIEWS | PRODUCTS or not data:
+            return None
+        weight = data[0]
+    return None
 
 
 def _is_a_layers(tape: Tape, place: int) -> bool:

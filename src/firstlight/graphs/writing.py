@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .fakes import Fakes
-from .guesses import QUESTIONS, REFUSED, NoGuessError, by_shape, guess, is_data_dependent, with_numbers
+from .guesses import QUESTIONS, REFUSED, NoGuessError, by_shape, guess, is_data_dependent, reshared, with_numbers
 from .known import LARGEST, UNKNOWN, Known, tensors_in
 from .ops import words
 from .paths import Paths
@@ -190,6 +190,9 @@ class Writer:
             return func(*changed[0], **changed[1]), self._noted(asked[0]) if asked else ""
         if is_data_dependent(error):
             return guess(name, args, kwargs), self._noted(f"{name}: guessed at a value that depends on data")
+        shared = reshared(name, args, kwargs) if self._guesses else None
+        if shared is not None:
+            return func(*shared, **kwargs), self._noted(f"{name}: took equal parts for sizes that depend on data")
         return by_shape(func, name, args, kwargs), ""
 
     def _noted(self, what: str) -> str:

@@ -67,7 +67,8 @@ class VarianceScaling(Initializer):
 
     def std(self, layout: Layout) -> float:
         """√(scale / n) for this layout; ArgumentError where n is 0 or no axes are declared."""
-        mapping("a rule by fans", layout)
+        if layout.fan_in == layout.fan_out == 1:  # fans without axes are what a vector that maps to one number has
+            mapping("a rule by fans", layout)
         n = _FANS[self.mode](layout.fan_in, layout.fan_out)
         if not n > 0:
             raise ArgumentError(

@@ -26,7 +26,7 @@ def one_value(
         ArithmeticError: the call is no function of single values.
     """
     inner = x.function
-    root = x.root if x.root is not None and inner is not None else ref.node
+    root = x.root if x.root is not None else ref.node
     source = signals.get(root, x)
 
     def function(z: torch.Tensor) -> torch.Tensor:
@@ -80,13 +80,7 @@ def joined(
     root_a = a.root if a.root is not None else left.node
     root_b = b.root if b.root is not None else right.node
     if root_a == root_b and left.shape == right.shape:
-        fa: Function = a.function or _identity
-        fb: Function = b.function or _identity
-
-        def function(z: torch.Tensor) -> torch.Tensor:
-            return _called(node, {}, {(data[0].slot, data[0].index): fa(z), (data[1].slot, data[1].index): fb(z)})
-
-        return through(function, signals.get(root_a, a)).rooted(root_a, function)
+        return together(node, data, signals_, signals, {})
     if node.op in SUMS:
         return with_constant(node, a, b, first=True)
     if node.op == "mul":
@@ -94,6 +88,29 @@ def joined(
     if node.op == "div" and b.variance <= 0.05 * b.mean**2:
         return a.plain().scaled(1 / b.mean)
     return None
+
+
+def together(
+    node: Node,
+    data: Sequence[Operand],
+    signals_: Sequence[Signal],
+    signals: Mapping[int, Signal],
+    constants: Mapping[int, Signal],
+) -> Signal | None:
+    """A call on values that are all functions of one root, as ``where(x > 0, f(x), g(x))``; ``None`` for others."""
+    roots = {x.root if x.root is not None else o.ref.node for x, o in zip(signals_, data, strict=True)}
+    if len(roots) != 1 or len({o.ref.shape for o in data}) != 1:
+        return None
+    root = next(iter(roots))
+    functions: dict[tuple[int | str, int], Function] = {
+        (o.slot, o.index): x.function or _identity for x, o in zip(signals_, data, strict=True)
+    }
+    fixed = {n: _scalar(c.mean) for n, c in constants.items()}
+
+    def function(z: torch.Tensor) -> torch.Tensor:
+        return _called(node, fixed, {slot: f(z) for slot, f in functions.items()})
+
+    return through(function, signals.get(root, signals_[0])).rooted(root, function)
 
 
 def _identity(z: torch.Tensor) -> torch.Tensor:

@@ -11,19 +11,33 @@ from dataclasses import replace
 
 import torch
 
-from ..graphs.ops import ATTENTION, CONVS, EMBEDDINGS, JOINS, MATMULS, NORMS, TRANSPOSED_CONVS, VIEWS
+from ..graphs.ops import (
+    ATTENTION,
+    CONVS,
+    EMBEDDINGS,
+    JOINS,
+    MATMULS,
+    NORMS,
+    PRODUCTS,
+    RECURRENT,
+    TRANSPOSED_CONVS,
+    VIEWS,
+)
 from ..graphs.readings import read
 from ..graphs.records import Role
 from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
-from ..graphs.walks import divided_by_spread
+from ..graphs.walks import divided_by_spread, is_weight_call, modulated
 from . import attended as attention
 from . import maps, pooled
-from .elementwise import joined, one_value, with_constant
+from .elementwise import joined, one_value, together, with_constant
+from .fused import fused_attention
 from .normed import normed
-from .sampling import sampled
+from .recurrent import recurrent
+from .sampling import Sampler, Weight
 from .signal import Signal, measured, mixed
 
 _UNKNOWN = Signal(0.0, 1.0, known=False)
+_SCAN = 6  # products one behind another; attention with rotations and gates has four
 _MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
 
 
@@ -33,14 +47,17 @@ class Propagation:
     Args:
         tape: what a forward did.
         weights: the mean and variance of each parameter, by name; may be changed before the call that uses them.
+        draw: a parameter's values for a seed, or ``None``, for calls that have to be sampled.
     """
 
-    def __init__(self, tape: Tape, weights: Mapping[str, Signal]) -> None:
+    def __init__(self, tape: Tape, weights: Mapping[str, Signal], draw: Weight | None = None) -> None:
         """Before the first node."""
         self.tape = tape
         self.weights = dict(weights)
         self.signals: dict[int, Signal] = {}
         self.fallbacks: dict[int, str] = {}
+        self._products: dict[int, int] = {}
+        self._sampler = Sampler(tape, self.of, self.known_value, draw)
 
     def run(self) -> Iterator[Node]:
         """Every node in order, each after its signal is known."""
@@ -61,13 +78,19 @@ class Propagation:
                 self.fallbacks[node.id] = f"{node.op}: not finite"
             found = _UNKNOWN
         self.signals[node.id] = found
+        if node.flow is Flow.DATA and node.op in VIEWS and len(node.shapes) > 1:
+            # The parts of a split are different units: no function of one is a function of another.
+            for output in range(len(node.shapes)):
+                place = _part(node.id, output)
+                self.signals[place] = found.plain().rooted(place, None)
         return found
 
     def of(self, ref: Ref) -> Signal:
         """The signal a call reads."""
         if self.tape[ref.node].flow is Flow.WEIGHTS:
             return self.weight(ref.node)
-        return self.signals.get(ref.node, _UNKNOWN)
+        part = self.signals.get(_part(ref.node, ref.output))
+        return part if part is not None else self.signals.get(ref.node, _UNKNOWN)
 
     def weight(self, place: int) -> Signal:
         """The statistics of a parameter, or of what is computed of parameters alone."""
@@ -82,7 +105,9 @@ class Propagation:
         if node.op in EMBEDDINGS:
             return self._looked_up(node)
         try:
-            return replace(sampled(node, lambda r: self.weight(r.node), self._value), known=True)
+            # Drawn anew each time: a weight may have been changed since.
+            weights = Sampler(self.tape, lambda r: self.weight(r.node), self.known_value)
+            return replace(weights.sampled(node), known=True)
         except ArithmeticError as error:
             self.fallbacks[place] = str(error)
             return self.weight(made_of[0].node).plain()
@@ -92,7 +117,7 @@ class Propagation:
         if not data:
             return _UNKNOWN
         try:
-            found = self._by_rule(node, data)
+            found = None if self._is_scan(node, len(data)) else self._by_rule(node, data)
         except ArithmeticError:
             found = None
         if found is not None:
@@ -101,12 +126,22 @@ class Propagation:
                 found = replace(found, profile=maps.resampled(x.profile, data[0].ref.shape, node.shape))
             return found if found.root is not None else found.rooted(node.id, None)
         try:
-            found = sampled(node, self.of, self._value)
+            found = self._sampler.sampled(node)
             self.fallbacks[node.id] = f"{node.op}: sampled"
         except ArithmeticError as error:
             self.fallbacks[node.id] = str(error)
             found = replace(self.of(data[0].ref).plain(), known=False)
         return found.rooted(node.id, None)
+
+    def _is_scan(self, node: Node, operands: int) -> bool:
+        """Whether a value is a product of products, and so on, since the last weights and norms, as a scan's are.
+
+        Rules take the factors of a product as independent; after many this no longer holds.
+        """
+        ends = is_weight_call(self.tape, node) or node.op in NORMS or divided_by_spread(self.tape, node) is not None
+        before = 0 if ends else max((self._products.get(i, 0) for i in node.inputs), default=0)
+        self._products[node.id] = before + (not ends and operands > 1 and node.op in PRODUCTS | MATMULS)
+        return self._products[node.id] > _SCAN
 
     def _by_rule(self, node: Node, data: list[Operand]) -> Signal | None:
         """The signal by the rule for this kind of call; ``None`` where there is none."""
@@ -116,6 +151,10 @@ class Propagation:
             return self._view(node, x, data[0])
         if op in EMBEDDINGS:
             return self._looked_up(node)
+        if op in RECURRENT:
+            return recurrent(node, self.of)
+        if op == "multi_head_attention_forward":
+            return fused_attention(node, self.of, self.known_value)
         mapped = self._mapped(node, x, data)
         if mapped is not None:
             return mapped
@@ -141,15 +180,22 @@ class Propagation:
         if node.op == "pad" and before and after > before and node.argument("mode", 2, "constant") == "constant":
             return mixed([x.plain(), Signal()], [before, after - before])
         if node.op in ("masked_fill", "where"):
-            mask = next((self._value(o.ref) for o in node.operands if o is not operand), None)
+            mask = next((self.known_value(o.ref) for o in node.operands if o is not operand), None)
             counts = attention.masked(None if mask is None else ~mask.bool(), node.shape[-1]) if node.shape else None
             if x.logits is not None:
                 return replace(x, allowed=counts or attention.causal(node.shape[-2], node.shape[-1]))
+        if after < before or node.op in ("roll", "flip"):  # other units, or other places
+            return replace(x, root=None, function=None)
         return x
 
     def _mapped(self, node: Node, x: Signal, data: list[Operand]) -> Signal | None:
         """Behind a linear map, with its bias; ``None`` where the call is none."""
-        weights = [(o, read(node, o)) for o in node.operands if self.tape[o.ref.node].flow is Flow.WEIGHTS]
+        own = modulated(self.tape, node) is not None  # each sample has its own weight, of one signal
+        weights = [
+            (o, read(node, o))
+            for o in node.operands
+            if self.tape[o.ref.node].flow is Flow.WEIGHTS or (own and o.slot in (1, "weight"))
+        ]
         maps_ = [(o, r) for o, r in weights if r is not None and r.role in _MAPS]
         if len(maps_) != 1:
             return None
@@ -191,10 +237,10 @@ class Propagation:
             return _UNKNOWN
         weight = self.weight(table.node)
         if self.tape[ids.node].flow is not Flow.DATA:  # the same rows for every sample
-            value = self._value(ids)
+            value = self.known_value(ids)
             same = value is not None and bool((value == value.flatten()[:1]).all())
             return Signal(weight.mean, weight.variance, weight.variance, weight.variance if same else 0.0)
-        return maps.looked_up(weight, ids, self._value(ids))
+        return maps.looked_up(weight, ids, self.known_value(ids))
 
     def _scaled_norm(self, node: Node, x: Signal, ref: Ref) -> Signal:
         out = normed(node, x.plain(), ref.shape)
@@ -219,7 +265,7 @@ class Propagation:
         allowed = attention.causal(queries, keys) if node.argument("is_causal", 5, False) else None
         if mask is not None:
             for part in self._summands(mask):
-                allowed = attention.masked(self._value(part), keys) or allowed
+                allowed = attention.masked(self.known_value(part), keys) or allowed
                 variance += self.of(part).variance if self.tape[part.node].flow is Flow.WEIGHTS else 0.0
         concentrated = attention.mean_concentration(variance, allowed or (keys,))
         return attention.attended(self.of(value), concentrated)
@@ -255,12 +301,8 @@ class Propagation:
 
     def _cat(self, node: Node) -> Signal:
         parts = [self.of(o.ref).plain() for o in node.operands]
-        axis = node.argument("dim", 1, 0)
-        sizes = [
-            1.0 if node.op == "stack" or not o.ref.shape else float(o.ref.shape[axis if isinstance(axis, int) else 0])
-            for o in node.operands
-        ]
-        return mixed(parts, sizes)
+        sizes = [float(math.prod(o.ref.shape)) for o in node.operands]
+        return mixed(parts, sizes) if sum(sizes) > 0 else parts[0]
 
     def _elementwise(self, node: Node, data: list[Operand]) -> Signal | None:
         """A function of one value, of two of one root, or a sum or product of independent ones."""
@@ -271,10 +313,12 @@ class Propagation:
             if spread is not None:
                 normalized = self.of(Ref(spread)).plain()
                 return normalized.scaled(1 / math.sqrt(max(normalized.second, 1e-24)))
-        if len(data) == len(others) == 1 and x.logits is not None and node.op == "add":
-            hidden = self._hidden(others[0].ref)
+        if len(data) == len(others) == 1 and x.logits is not None:
+            hidden = self._hidden(others[0].ref) if node.op == "add" else None
             if hidden is not None:
                 return replace(x, allowed=hidden)
+            if node.op == "mul" and self._is_mask(others[0].ref):
+                return x  # what it blots out, an added mask hides next
         constants = {o.ref.node: self.of(o.ref) for o in others}
         if len(data) == 1 and all(c.variance <= 1e-12 for c in constants.values()):
             return one_value(node, data[0].ref, x, self.signals, constants)
@@ -282,26 +326,39 @@ class Propagation:
             return with_constant(node, x, self._other(others[0]), first=data[0] is node.operands[0])
         if len(data) == 2 and not others:
             return joined(node, data, [self.of(o.ref) for o in data], self.signals)
+        if len(data) > 1 and all(c.variance <= 1e-12 for c in constants.values()):
+            return together(node, data, [self.of(o.ref) for o in data], self.signals, constants)
         return None
 
     def _hidden(self, mask: Ref) -> tuple[int, ...] | None:
         """How many keys each query sees behind an added mask; ``None`` where what is added hides nothing."""
-        value, node = self._value(mask), self.tape[mask.node]
+        value, node = self.known_value(mask), self.tape[mask.node]
         if value is not None:
             return attention.masked(value, mask.shape[-1]) if float(value.min()) < -1e3 else None
         if node.flow is Flow.FIXED and len(mask.shape) > 1:
             return attention.causal(mask.shape[-2], mask.shape[-1])
         return None
 
+    def _is_mask(self, ref: Ref) -> bool:
+        """Whether a fixed value is made of zeros and ones."""
+        value = self.known_value(ref)
+        return value is not None and value.numel() > 1 and bool(((value == 0) | (value == 1)).all())
+
     def _other(self, operand: Operand) -> Signal:
         signal = self.of(operand.ref)
         return _same(signal) if self.tape[operand.ref.node].flow is Flow.WEIGHTS else signal
 
-    def _value(self, ref: Ref) -> torch.Tensor | None:
+    def known_value(self, ref: Ref) -> torch.Tensor | None:
+        """The real value that a call reads, where it is known; ``None`` for a parameter's."""
         node = self.tape[ref.node]
         if node.op == PARAMETER or ref.output or node.value is None or tuple(node.value.shape) != ref.shape:
             return None
         return node.value
+
+
+def _part(node: int, output: int) -> int:
+    """Where the signal of one output of a split is kept, beside those of the nodes."""
+    return -1 - (node << 12) - output
 
 
 def _same(signal: Signal) -> Signal:

@@ -51,7 +51,9 @@ def _evaluated(function: Function, points: torch.Tensor) -> torch.Tensor:
             raise ArithmeticError("no function of single values")
         for part in (slice(None, None, 2), slice(0, len(points) // 3)):
             again = function(points[part].clone())
-            if again.shape != points[part].shape or not torch.allclose(again, values[part], equal_nan=True):
+            if again.shape != points[part].shape or not torch.allclose(
+                again.double(), values[part].double(), equal_nan=True
+            ):
                 raise ArithmeticError("no function of single values")
     return values.double()
 

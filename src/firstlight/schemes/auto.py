@@ -6,19 +6,24 @@ chosen, and the prediction goes on behind it. Tables, norms and scales have rule
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 
+import torch
+
 from ..graphs.records import Graph, Parameter, Role, Use
-from ..graphs.tape import Flow, Node, Tape
+from ..graphs.tape import PARAMETER, Flow, Node, Tape
+from ..graphs.walks import backward, modulated
 from ..initializers.base import Initializer
 from ..initializers.draws import moments
 from ..initializers.elementwise import Normal, Uniform
 from ..initializers.orthogonal import Orthogonal
+from ..initializers.sampling import sample
 from ..initializers.variance_scaling import VarianceScaling
 from ..moments import Propagation, Signal, planned
-from ..moments.attended import attended, logit_variance, mean_concentration
-from ..moments.maps import mapped
+from ..moments.fused import heads, operands
+from ..moments.recurrent import inputs, layer_of
 from ..plans import Plan
 from ..plans.records import Entry
 from .auto_rules import rule_entry, sine_factor, table_entries
@@ -28,6 +33,7 @@ from .weights import WEIGHTS, Recurrence, embedding_entry, fixed_entry, undecide
 REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
 _LECUN = "LeCun et al. 1998"
 _SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
+_SAXE = "Saxe et al. 2014, arXiv 1312.6120"
 _FACTORIZED = 2**22  # elements up to which a matrix is drawn orthogonal
 _RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
 
@@ -69,8 +75,9 @@ class _Walk:
                 use = next((u for u in parameter.uses if u.role in WEIGHTS), None)
                 if use is not None:
                     self.waiting[use.node].append((parameter, use))
-        self.signals = Propagation(tape, planned(self.decided.values(), tape))
+        self.signals = Propagation(tape, planned(self.decided.values(), tape), self._drawn)
         self.readers = tape.readers()
+        self.places = {n.name: n.id for n in tape if n.op == PARAMETER}
 
     def entries(self) -> tuple[Entry, ...]:
         """Every parameter's entry, in the graph's order."""
@@ -83,12 +90,22 @@ class _Walk:
         everything = (*self.graph.parameters, *self.graph.statistics)
         return tuple(self.decided.get(p.name) or _untraced(p) for p in everything)
 
+    def _drawn(self, name: str, seed: int) -> torch.Tensor | None:
+        """A parameter's values as decided, for a call that has to be sampled."""
+        entry = self.decided.get(name)
+        if entry is None or not isinstance(entry.decision, Initializer) or entry.parameter.layout.numel > _FACTORIZED:
+            return None
+        return sample(entry.decision, entry.parameter.layout, seed, name, torch.float32)
+
     def _decide(self, parameter: Parameter, use: Use, node: Node) -> Entry:
         """The standard deviation by which this call's output has the second moment it should."""
         if node.op == "multi_head_attention_forward":
             return self._in_attention(parameter, use, node)
         if use.role in _RECURRENT:
             return self._recurrent(parameter, node)
+        if node.flow is not Flow.DATA and any(self.tape[u.node].flow is Flow.DATA for u in parameter.uses):
+            why = "it reads a state that starts from nothing, step by step: orthogonal, its powers keep every norm"
+            return Entry(parameter, _orthogonal(parameter), why, _SAXE)
         response, at_twice = (self._response(parameter, node, std) for std in (1.0, 2.0))
         if node.flow is not Flow.DATA or not response > 0:
             why = f"no data passes it by itself: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
@@ -114,7 +131,18 @@ class _Walk:
     def _response(self, parameter: Parameter, node: Node, std: float) -> float:
         """E[y²] of the call's output for weights of this standard deviation."""
         self.signals.weights[parameter.name] = Signal(0.0, std**2)
+        for place in self._between(node):
+            self.signals.step(self.tape[place])
         return self.signals.step(node).second if node.flow is Flow.DATA else 0.0
+
+    def _between(self, node: Node) -> list[int]:
+        """The calls in which data scale a weight before this one takes it: their signals change with the weight's."""
+        start = modulated(self.tape, node)
+        weight = node.tensor("weight", 1)
+        if start is None or weight is None:
+            return []
+        behind = backward(self.tape, weight.node, lambda n: n.id > start)
+        return sorted(n.id for n in behind if n.id >= start)
 
     def _is_sure(self, node: Node) -> bool:
         return all(self.signals.signals[i].known for i in node.inputs if self.tape[i].flow is Flow.DATA)
@@ -126,22 +154,25 @@ class _Walk:
 
     def _in_attention(self, parameter: Parameter, use: Use, node: Node) -> Entry:
         """In a fused attention call: unit queries, keys and values, then a unit output."""
-        ref = node.operands[0].ref
-        x, fan_in = self.signals.of(ref).plain(), parameter.layout.fan_in
-        if use.role is not Role.OUT:
-            std = 1 / math.sqrt(fan_in * x.second)
-            why = f"its input arrives with E[x²] = {x.second:.3g}, fan_in {fan_in:g}: q, k and v of E[y²] = 1"
-            return Entry(parameter, _drawn(parameter, std), why, REFERENCE)
-        value = mapped(x, fan_in, Signal(0.0, 1 / (fan_in * x.second)))
-        heads = node.argument("num_heads", 4, 1)
-        width = int(fan_in) // (heads if isinstance(heads, int) else 1)
-        logits = logit_variance(value, value, width, 1 / math.sqrt(width))
-        y = attended(value, mean_concentration(logits, (ref.shape[0],)))
-        return self._for(parameter, use, node, fan_in * y.second)
+        fan_in = parameter.layout.fan_in
+        if use.role is Role.OUT:
+            return self._for(
+                parameter, use, node, fan_in * heads(node, self.signals.of, self.signals.known_value).second
+            )
+        read = dict(zip((Role.QUERY, Role.KEY, Role.VALUE), operands(node), strict=True))
+        refs = [read[use.role]] if use.role in read else list(read.values())
+        arriving = sum(self.signals.of(ref).second for ref in refs) / len(refs)
+        std = 1 / math.sqrt(fan_in * arriving)
+        why = f"its input arrives with E[x²] = {arriving:.3g}, fan_in {fan_in:g}: q, k and v of E[y²] = 1"
+        return Entry(parameter, _drawn(parameter, std), why, REFERENCE)
 
     def _recurrent(self, parameter: Parameter, node: Node) -> Entry:
-        x, fan_in = self.signals.of(node.operands[0].ref), parameter.layout.fan_in
-        arriving = x.second if parameter.role is Role.RECURRENT_INPUT and x.second > 0 else 1.0
+        fan_in = parameter.layout.fan_in
+        if parameter.role is not Role.RECURRENT_INPUT:
+            why = f"fan_in {fan_in:g}: it keeps the second moment of the state that it reads"
+            return Entry(parameter, _drawn(parameter, 1 / math.sqrt(fan_in)), why, _LECUN)
+        x = next(itertools.islice(inputs(node, self.signals.of), layer_of(node, self.places[parameter.name]), None))
+        arriving = x.second if x.second > 0 else 1.0
         why = f"what it reads has E[x²] = {arriving:.3g}, fan_in {fan_in:g}: a gate's argument of E[y²] = 1"
         return Entry(parameter, _normal(1 / math.sqrt(fan_in * arriving)), why, _LECUN)
 
@@ -175,6 +206,14 @@ def _drawn(parameter: Parameter, std: float) -> Initializer:
         return _normal(std)
     unit = moments(Orthogonal().draw(parameter.layout))
     return Orthogonal(std / unit[1]) if unit is not None and unit[1] else _normal(std)
+
+
+def _orthogonal(parameter: Parameter) -> Initializer:
+    """Orthogonal where the axes are known, block by block; else Gaussian of the same norm."""
+    layout = parameter.layout
+    if layout.out_axis is None or layout.numel > _FACTORIZED:
+        return _normal(1 / math.sqrt(max(layout.fan_in, 1)))
+    return Orthogonal()
 
 
 def _normal(std: float) -> Normal:
