@@ -31,7 +31,7 @@ ORDER = [
     "cli",
 ]
 # Extras, and the two files that bring in llvmlite at the first draw: importing these late keeps them optional.
-LATE = {"pyarrow", "PIL", "tensorboard", "compiler", "codegen"}
+LATE = {"pyarrow", "PIL", "pandas", "tensorboard", "compiler", "codegen"}
 
 
 def _files() -> list[Path]:

@@ -35,7 +35,7 @@ def dumped(scheme: str, entries: Sequence[Entry]) -> str:
     Raises:
         ArgumentError: a decision is of a type that holds more than numbers, such as weights from a file.
     """
-    whole = {"firstlight_plan": VERSION, "scheme": scheme, "entries": [_written(e) for e in entries]}
+    whole = {"firstlight_plan": VERSION, "scheme": scheme, "entries": [written(e) for e in entries]}
     return json.dumps(whole, indent=1, allow_nan=False)
 
 
@@ -61,9 +61,10 @@ def loaded(text: str) -> tuple[str, tuple[Entry, ...]]:
     return whole["scheme"], tuple(_entry(e, f"entries[{i}]") for i, e in enumerate(entries))
 
 
-def _written(value: object) -> Any:
+def written(value: object) -> Any:
+    """A record as JSON's own types: dataclasses as objects, tuples as lists, numbers that JSON lacks as words."""
     if is_dataclass(value) and not isinstance(value, type):
-        out = {f.name: _written(getattr(value, f.name)) for f in fields(value)}
+        out = {f.name: written(getattr(value, f.name)) for f in fields(value)}
         if isinstance(value, Initializer | Keep | NormOf | OwnReset):
             name = type(value).__name__
             if _DECISIONS.get(name) is not type(value):
@@ -75,18 +76,18 @@ def _written(value: object) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_written(v) for v in value]
+        return [written(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
 
 
 def _entry(value: object, where: str) -> Entry:
-    return _record(Entry, value, where)  # type: ignore[no-any-return]
+    return record(Entry, value, where)  # type: ignore[no-any-return]
 
 
-def _record(cls: type, value: object, where: str) -> Any:
-    """A record from a JSON object, every field read by its type."""
+def record(cls: type, value: object, where: str) -> Any:
+    """A record from a JSON object, every field read by its type; ``where`` it stands is for messages."""
     if not isinstance(value, dict):
         raise ArgumentError(f"{where} should be an object that describes a {cls.__name__}")
     hints = get_type_hints(cls)
@@ -123,7 +124,7 @@ def _value(hint: Any, value: object, where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(_checked(value in [m.value for m in hint], value, where, hint.__name__))
     if isinstance(hint, type) and is_dataclass(hint):
-        return _record(hint, value, where)
+        return record(hint, value, where)
     if hint is int:
         whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
         return _checked(whole, value, where, "whole number")
@@ -137,7 +138,7 @@ def _one_of(options: Sequence[Any], value: object, where: str) -> Any:
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str) or name not in _DECISIONS:
             raise ArgumentError(f"{where} is of the type {name!r}; known are {', '.join(sorted(_DECISIONS))}")
-        return _record(_DECISIONS[name], value, where)
+        return record(_DECISIONS[name], value, where)
     return _value(next(o for o in options if o is not type(None)), value, where)
 
 

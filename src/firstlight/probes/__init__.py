@@ -1,8 +1,8 @@
 """Measuring the signal of a model at step 0."""
 
 from .measuring import measure
-from .records import Backward, DepthScale, Forward, Jacobian, Kind, Light, Loss, Origin, Place, Signal, Stream, Values
-from .records import Weight as Weight
+from .parts import Backward, DepthScale, Forward, Jacobian, Kind, Loss, Origin, Place, Signal, Stream, Values, Weight
+from .records import Light
 from .signals import measure_signal
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .records import DepthScale, Kind, Place, Stream
+from .parts import DepthScale, Kind, Place, Stream
 
 _FEWEST = 4
 _NOISE = 1e-5

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import torch
 
 from ..graphs.ops import words
-from .records import Loss, Values
+from .parts import Loss, Values
 from .statistics import LARGEST, count_nonfinite
 
 LOSSES = words(

@@ -35,7 +35,7 @@ from ..graphs.structure import slots
 from .attentions import attention_entropy
 from .following import Follower, Visit, first_tensor
 from .losses import LOSSES, LossCall, read_loss
-from .records import Backward, Forward, Kind
+from .parts import Backward, Forward, Kind
 from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, part
 
 _SOFTMAX = words("softmax log_softmax")

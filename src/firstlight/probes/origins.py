@@ -13,7 +13,7 @@ from ..graphs.callnames import call_name
 from ..graphs.known import tensors_in
 from ..graphs.recorder import _FORM
 from .following import Follower
-from .records import Origin, Place
+from .parts import Origin, Place
 from .statistics import count_nonfinite
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ..graphs import Graph, Tape
 from ..graphs.residuals import Join, joins
 from .observing import Seen
-from .records import Kind, Place
+from .parts import Kind, Place
 
 
 def placed(seen: Sequence[Seen], graph: Graph) -> tuple[Place, ...]:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from .records import Backward, Forward, Light, Place
+from .parts import Backward, Forward, Place
+from .records import Light
 
 Statistics = TypeVar("Statistics", Forward, Backward)
 _LARGEST = ("largest",)

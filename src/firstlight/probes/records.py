@@ -1,352 +1,55 @@
-"""What a probe measured, as plain frozen data.
+"""``Light``: how the signal travels through a model at step 0.
 
-``measuring`` (and, for models without values, ``predicting``) makes a ``Light``; ``checks`` reads it and adds findings;
-``saving``, ``text`` and ``page`` show it. A number that could not be measured is ``None``, never a guess.
+``measuring`` makes it, or ``predicting`` where a model has no values; ``checks`` reads it and adds findings. What its
+methods do stands in files of functions; it only offers them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..graphs import Graph
+from ..plans import Plan
+from .columns import columns_of, frame_of
+from .page import figure_of, light_page
+from .parts import (
+    Backward,
+    DepthScale,
+    Forward,
+    Jacobian,
+    Kind,
+    Loss,
+    LossFunction,
+    Origin,
+    Place,
+    Signal,
+    Stream,
+    Values,
+    Weight,
+)
+from .predicted import Against, against
+from .saving import dumped, loaded
+from .text import rendered
 
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Second moments at every weight layer in execution order, at step 0 on one batch.
-
-    ``activations[i]`` is the mean square of layer ``i``'s output (before its nonlinearity), ``gradients[i]`` the
-    mean square of the loss's gradient to that output.
-    """
-
-    layers: tuple[str, ...]
-    activations: tuple[float, ...]
-    gradients: tuple[float, ...]
-
-
-class Kind(StrEnum):
-    """What is measured at a place."""
-
-    INPUT = "input"
-    WEIGHT = "weight"  # a map by a weight: linear, conv, embedding, recurrent, x @ w
-    ACTIVATION = "activation"
-    NORM = "norm"
-    SOFTMAX = "softmax"
-    ATTENTION = "attention"  # a fused attention: its output
-    JOIN = "join"  # where a residual branch is added to its stream
-    POOL = "pool"
-    OUTPUT = "output"
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """The values at a place. Rows are (sample, position) pairs, units the channels or features.
-
-    Args:
-        mean, second: E[x] and E[x²] over what was looked at.
-        largest: max |x|.
-        zeros: the share of exact zeros.
-        dead: the share of units that are exactly zero in every row looked at.
-        constant: the share of units that have the same value in every row; ``None`` with one row.
-        rows, units: how many were looked at, after ``max_samples`` and ``max_positions``.
-        nonfinite: how many values are NaN or infinite, of all ``count`` values.
-        count: how many values the whole tensor has.
-        saturated: the share of values where |φ'| is below 5 % of its maximum; ``None`` where φ does not saturate.
-        entropy: of a softmax, H / log T, the mean over its rows; ``None`` elsewhere.
-        effective_rank: (tr G)² / tr G² of the Gram matrix G of up to 64 rows: 1 where all rows point one way.
-        ranked: of how many rows that is (its upper bound, with the units).
-        cosine: the mean cosine between two samples; ``None`` with one sample.
-        position_cosine: the mean cosine between two positions of one sample; ``None`` with one position.
-        sample_spread: the mean over units of Var over samples / E[x²]: 0 where the value does not depend on the input.
-    """
-
-    mean: float
-    second: float
-    largest: float
-    zeros: float
-    dead: float
-    constant: float | None
-    rows: int
-    units: int
-    nonfinite: int
-    count: int
-    saturated: float | None = None
-    entropy: float | None = None
-    effective_rank: float | None = None
-    ranked: int = 0
-    cosine: float | None = None
-    position_cosine: float | None = None
-    sample_spread: float | None = None
-
-    @property
-    def std(self) -> float:
-        """√(E[x²] − E[x]²)."""
-        return float(max(self.second - self.mean**2, 0.0) ** 0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Backward:
-    """The loss's gradient to the value at a place: over all of it.
-
-    Args:
-        mean, second, mean_abs: E[g], E[g²], E[|g|].
-        zeros: the share of exact zeros.
-        nonfinite, count: NaN or infinite values, of how many.
-    """
-
-    mean: float
-    second: float
-    mean_abs: float
-    zeros: float
-    nonfinite: int
-    count: int
-
-    @property
-    def squared_norm(self) -> float:
-        """Σ g²."""
-        return self.second * self.count
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One call of the forward, in execution order.
-
-    Args:
-        index: its number among the places.
-        module: the path of the module it ran in, canonical; ``module_type`` that module's class.
-        op, kind: the call's plain name (``linear``, ``relu``), and what kind it is.
-        parameters: the canonical names of the parameters it read, the weight first.
-        node: the call on the graph's tape; ``None`` where the model was not traced or the call was not found on it.
-        position: its depth, 0 at the first place and 1 at the last.
-        depth: how many weight calls lie on the longest way to it from the inputs, itself counted.
-        shape: of the whole value.
-        dtype: of the value, as torch writes it ("float32").
-        forward: the values; ``None`` where there is nothing to measure (integers).
-        backward: the gradient to them; ``None`` where none arrived: no loss, or nothing depends on it.
-        branch: of a join, (stream, index, total): it takes up the index-th of total branches, counted from 1.
-        calls: how often the module ran this call (a shared layer, a loop); only the first is measured where > 1.
-    """
-
-    index: int
-    module: str
-    module_type: str
-    op: str
-    kind: Kind
-    parameters: tuple[str, ...]
-    node: int | None
-    position: float
-    depth: int
-    shape: tuple[int, ...]
-    dtype: str
-    forward: Forward | None = None
-    backward: Backward | None = None
-    branch: tuple[int, int, int] | None = None
-    calls: int = 1
-
-    @property
-    def weight(self) -> str:
-        """The canonical name of the weight it reads; "" where it reads none."""
-        return self.parameters[0] if self.parameters else ""
-
-    @property
-    def label(self) -> str:
-        """What it is called in tables: the module's path, or the call where the module is the model itself."""
-        return self.module or self.weight or self.op
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """One parameter, each tensor once, in module order.
-
-    Args:
-        name, aliases: its canonical names; more than one where it is tied.
-        module_type, local_name: the class of the module that holds it, and its name there.
-        shape, dtype, trainable, role: what it is (``graphs.Role`` as text).
-        fan_in, fan_out: from its declared axes; ``meets`` the nonlinearity that its output meets, "" for none known.
-        blocks: how many independent maps it stacks (groups, gates, experts).
-        mean, second, largest: E[w], E[w²], max |w|; ``zeros`` the share of exact zeros.
-        constant: whether all values are the same number.
-        nonfinite, count: NaN or infinite values, of how many: a NaN says that nobody wrote it.
-        reached: whether the loss's gradient reaches it; ``None`` without a backward pass.
-        grad_mean_abs, grad_second, grad_zeros, grad_nonfinite: of that gradient; ``None`` where none arrives.
-        gradient_ratio: rms of the gradient / rms of the value; ``None`` where the value is zero.
-        update_ratio: rms of the first update / rms of the value, with the given optimizer; ``None`` without one.
-        in_optimizer: whether the given optimizer holds it; ``None`` without one. ``lr``: its learning rate there.
-        units: how many output units it has; ``twins`` how many of them equal another one in all their weights;
-            ``gradient_twins`` how many of those have equal gradients too: they stay equal for ever.
-        twin_blocks: how many of its blocks (experts, stacked maps) equal another one.
-        duplicate_of: an earlier parameter with exactly these values, not tied to it; "" for none; constants do not
-            count.
-        head: whether its output leaves the model without another weight; ``normalized`` whether a norm follows before
-            the next weight; ``branch`` (stream, index, total) of the residual branch that it closes.
-        used: whether the traced forward reads it; ``None`` where the model was not traced.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    module_type: str
-    local_name: str
-    shape: tuple[int, ...]
-    dtype: str
-    trainable: bool
-    role: str
-    fan_in: float
-    fan_out: float
-    blocks: int
-    mean: float
-    second: float
-    largest: float
-    zeros: float
-    constant: bool
-    nonfinite: int
-    count: int
-    meets: str = ""
-    head: bool = False
-    normalized: bool = False
-    branch: tuple[int, int, int] | None = None
-    used: bool | None = None
-    reached: bool | None = None
-    grad_mean_abs: float | None = None
-    grad_second: float | None = None
-    grad_zeros: float | None = None
-    grad_nonfinite: int | None = None
-    gradient_ratio: float | None = None
-    update_ratio: float | None = None
-    in_optimizer: bool | None = None
-    lr: float | None = None
-    units: int = 0
-    twins: int = 0
-    gradient_twins: int = 0
-    twin_blocks: int = 0
-    duplicate_of: str = ""
-
-    @property
-    def std(self) -> float:
-        """√(E[w²] − E[w]²)."""
-        return float(max(self.second - self.mean**2, 0.0) ** 0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What one argument of the loss holds: its moments and range; ``rows_sum_to_one`` of rows ≥ 0 over classes."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    mean: float
-    std: float
-    smallest: float
-    largest: float
-    nonfinite: int
-    rows_sum_to_one: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """The loss at step 0 beside its theory.
-
-    Args:
-        value: as measured; ``op`` the call that made it (``cross_entropy``), "" where it is none that is known.
-        reduction: ``mean``, ``sum`` or ``none`` as that call was told; "" where unknown.
-        expected: what an untrained network of independent logits of the measured spread gives, by ``formula``:
-            cross-entropy log C + s²/2, BCE log 2 + s²/8, MSE Var y + (E y)² + q; ``None`` where no formula is known.
-        trivial: what the best constant prediction gives: the entropy of the targets' classes, Var y; ``None`` where
-            it is not known.
-        classes: how many the loss tells apart, 0 for a regression.
-        predictions, targets: what the call was given.
-        class_shares: the share of each class in the targets, up to 1000 classes; () for a regression.
-    """
-
-    value: float
-    op: str = ""
-    reduction: str = ""
-    expected: float | None = None
-    trivial: float | None = None
-    formula: str = ""
-    classes: int = 0
-    predictions: Values | None = None
-    targets: Values | None = None
-    class_shares: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A residual stream: E[x²] behind each of its joins.
-
-    Args:
-        stream: its number; ``places`` the indices of its joins; ``seconds`` the stream's E[x²] there.
-        growth: the mean factor of E[x²] from join to join (geometric); ``None`` with fewer than two joins.
-    """
-
-    stream: int
-    places: tuple[int, ...]
-    seconds: tuple[float, ...]
-    growth: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Jacobian:
-    """The spectrum of J = ∂ output / ∂ input, of one sample each.
-
-    Args:
-        inputs, outputs: its width and height; ``samples`` how many inputs were looked at.
-        mean_square: the mean of the squared singular values over min(inputs, outputs): ‖J‖² / min(inputs, outputs).
-        mean_square_error: its standard error, over probes and samples; 0 where J was formed.
-        largest, smallest, condition: the extreme singular values and their quotient; ``None`` where not found.
-        values: all singular values of the first sample, descending, where J was formed; () where it was not.
-        method: "exact" or "matrix-free".
-    """
-
-    inputs: int
-    outputs: int
-    samples: int
-    mean_square: float
-    mean_square_error: float
-    largest: float | None
-    smallest: float | None
-    condition: float | None
-    values: tuple[float, ...] = ()
-    method: str = "exact"
-
-
-@dataclass(frozen=True, slots=True)
-class DepthScale:
-    """How fast something decays (or grows) with depth: y_l ∝ exp(slope · l), ξ = 1/|slope|.
-
-    Args:
-        of: "gradient" (squared norm at the weight layers) or "correlation" (distance of the cosine from its limit).
-        xi: the depth scale in weight layers; infinite on the critical line.
-        slope: per weight layer, negative where y shrinks from the inputs on.
-        error: the slope's standard error; ``layers`` how many entered the fit.
-    """
-
-    of: str
-    xi: float
-    slope: float
-    error: float
-    layers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The first thing that was not finite.
-
-    Args:
-        what: "input", "parameter", "forward", "loss" or "backward".
-        module, op, name: the call, or the parameter's name; ``place`` its index among the places, if it is one.
-        value: "nan" or "inf".
-        given: the calls' inputs in words (range), to see why: log of 0, exp of 800.
-    """
-
-    what: str
-    module: str
-    op: str
-    name: str = ""
-    place: int | None = None
-    value: str = "nan"
-    given: str = ""
+__all__ = [
+    "Backward",
+    "DepthScale",
+    "Forward",
+    "Jacobian",
+    "Kind",
+    "Light",
+    "Loss",
+    "LossFunction",
+    "Origin",
+    "Place",
+    "Signal",
+    "Stream",
+    "Values",
+    "Weight",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +92,9 @@ class Light:
     findings: tuple[Any, ...] = field(default=(), compare=False)
     graph: Graph | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        return self.table()
+
     def __iter__(self) -> Iterator[Place]:
         return iter(self.places)
 
@@ -403,5 +109,59 @@ class Light:
         """The parameter of this canonical name, also under an alias; ``None`` where there is none."""
         return next((w for w in self.weights if name == w.name or name in w.aliases), None)
 
+    def table(self, width: int | None = None, *, collapse: bool | None = None) -> str:
+        """What was measured as text: the loss beside its theory, every place, the profile by depth, the findings.
 
-LossFunction = Callable[..., Any]
+        Args:
+            width: columns to keep to; 100 where none is given.
+            collapse: whether places that differ only in a layer's number share a row; by default where there are many.
+        """
+        return rendered(self, width or 100, collapse=collapse)
+
+    def bare(self) -> Light:
+        """The numbers alone: without findings and graph."""
+        return replace(self, findings=(), graph=None)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The places as columns of equal length, one entry for each place; ``None`` where nothing was measured."""
+        return columns_of(self)
+
+    def to_frame(self) -> Any:
+        """The places as a pandas ``DataFrame``.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return frame_of(self)
+
+    def plot(self) -> Any:
+        """E[x²] and E[g²] by depth as a plotly ``Figure``."""
+        return figure_of({self.model: self})
+
+    def html(self) -> str:
+        """The record as one HTML page that opens offline."""
+        return light_page(self)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The record as JSON, exactly; written to ``path`` where one is given. Findings are made again from it."""
+        return dumped(self, path)
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Light:
+        """The record from its JSON: a text, or a ``Path`` to one.
+
+        Raises:
+            ArgumentError: it is no record's JSON, or of another version.
+        """
+        return loaded(source, cls)
+
+    def against(self, plan: Plan) -> Against:
+        """What a plan predicts for each weight's output, beside what was measured.
+
+        Args:
+            plan: of the model that was measured, as ``fl.plan`` makes it.
+
+        Raises:
+            ArgumentError: the model was not traced, or the plan is of another one.
+        """
+        return against(self, plan)

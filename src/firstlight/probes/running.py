@@ -23,7 +23,7 @@ from ..errors import ArgumentError, FirstlightError, ModelError
 from ..graphs.known import tensors_in
 from .following import Follower, first_tensor
 from .observing import Observer
-from .records import LossFunction
+from .parts import LossFunction
 from .statistics import Limits
 from .weighing import trainable
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .records import Signal
+from .parts import Signal
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import ArgumentError
 from ..graphs.known import tensors_in
 from .following import first_tensor
-from .records import Jacobian
+from .parts import Jacobian
 from .running import Call
 
 # Up to this many outputs or inputs J is formed; beyond, it is only multiplied with.

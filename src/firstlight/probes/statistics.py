@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .records import Backward, Forward
+from .parts import Backward, Forward
 
 # The largest number of values of one place that is looked at, whatever the limits on samples and positions allow.
 LARGEST = 1 << 21

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..graphs import Graph, Parameter, Status, slots
-from .records import Weight
+from .parts import Weight
 from .statistics import count_nonfinite, second_moment
 from .updates import Updates
 
