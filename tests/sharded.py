@@ -335,7 +335,8 @@ def _fsdp_over_tp(dp: int, tp: int, sizes: list[int]) -> None:
             parallelize_module(sharded, over["tp"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
             fully_shard(sharded, mesh=over["dp"])
             receipt = fl.init_(sharded, scheme, 6)
-            same(sharded, single)
+            if n >= tp:  # torch cannot gather what has no columns on some ranks; the receipt adds it up all the same
+                same(sharded, single)
             assert [w.digest for w in receipt] == [w.digest for w in alone]
             found = fl.verify(sharded, alone)
             assert found.ok, str(found)

@@ -53,6 +53,8 @@ def held(name: str, tensor: torch.Tensor) -> Held:
     if coordinate is None:
         return Held(local, shape, Box.whole(tuple(local.shape)), mesh, placements, member=False)
     box = block(name, shape, tuple(mesh.shape), coordinate, placements)
+    if not (box.numel or local.numel()):  # FSDP2 writes (0, 0) for a shard of no rows and no columns
+        return Held(local, shape, Box(shape, (0,) * len(shape), tuple(local.shape)), mesh, placements)
     if box.size != tuple(local.shape):
         raise UnsupportedParameterError(
             f"{name!r} {shape} is placed as {placements} on a mesh of shape {tuple(mesh.shape)}, which gives the rank "

@@ -184,7 +184,7 @@ def joined(h: Held, mesh_shape: tuple[int, ...], parts: Sequence[Part], *, diges
     apart: tuple[tuple[int, ...], ...] = ()
     for place, part in zip(product(*map(range, mesh_shape)), parts, strict=True):
         held[place] = part
-        first = places.setdefault(block("", h.box.shape, mesh_shape, place, h.placements), place)
+        first = places.setdefault(block("", h.shape, mesh_shape, place, h.placements), place)
         if compare and held[first].own != part.own and not apart:
             apart = (first, place)
     shards = [held[place] for box, place in places.items() if box.numel]
