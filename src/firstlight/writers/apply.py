@@ -17,6 +17,7 @@ from ..fields import FORMAT, Job, fill_many_
 from ..initializers.draws import Built, Draw, Fill, Sampled, Segments
 from ..plans import Plan
 from ..transfers.sources.values import copy_many_
+from .assigning import assign, assignable
 from .materials import checked_device, install, made, resharded
 from .placements import Held, held
 from .receipt import Receipt, Written, record
@@ -77,16 +78,25 @@ class Target:
 
 @torch.no_grad()
 def carry_out(
-    model: nn.Module, plan: Plan, seed: int, device: torch.device | None, *, undo: bool = False
+    model: nn.Module,
+    plan: Plan,
+    seed: int,
+    device: torch.device | None,
+    *,
+    undo: bool = False,
+    mapped: bool = False,
 ) -> list[Target]:
     """Write a plan into a model, without a receipt; what was written, in the plan's order.
 
     Args:
         model, plan, seed, device: as ``apply_`` takes them.
         undo: whether a failure or an interrupt half-way puts the old values back (``undoing``).
+        mapped: whether parameters take a file's memory where they can (``assignable``); those are not in the result.
     """
     resharded(model)
     writes = resolve(model, plan, seed, device)
+    kept = assignable(writes, device) if mapped else {}
+    writes = tuple(w for w in writes if id(w.tensor) not in kept)
     drawn = [(w.entry.parameter.name, w.tensor) for w in writes if w.draw is not None]
     fresh = {} if device is None else made(drawn, device)
     targets = [Target(w, held(w.entry.parameter.name, fresh.get(id(w.tensor), w.tensor))) for w in writes]
@@ -94,6 +104,7 @@ def carry_out(
     with undoing([t.held.local for t in mine if t.write.draw is not None and t.write.tensor is t.held.local], undo):
         _write_all(mine)
     install(model, fresh)
+    assign(model, kept)
     return targets
 
 

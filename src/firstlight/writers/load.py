@@ -65,6 +65,7 @@ def load_(
     seed: int = 0,
     device: str | torch.device | None = None,
     allow_nonfinite: bool = False,
+    mapped: bool = False,
     dry_run: bool = False,
 ) -> TransferReport:
     """Start a model from other weights, all or nothing, and say what became of every parameter.
@@ -94,6 +95,9 @@ def load_(
         seed: of what is drawn.
         device: where parameters that are on the meta device are made, as ``apply_`` takes it.
         allow_nonfinite: whether NaN and infinite values may be loaded.
+        mapped: whether parameters on the CPU take the file's mapped memory for their own where dtype and order agree:
+            nothing is copied, what is written to them stays in memory. The file must then stay as it is as long as
+            the model lives: a file that is cut or written over takes the process or its weights along.
         dry_run: only report what would be done; no value is read, none written.
 
     Returns:
@@ -128,7 +132,7 @@ def load_(
     _demand(report, require)
     if not dry_run:
         whole = _looked_at(model, whole)
-        carry_out(model, whole, seed, checked_device(device), undo=True)
+        carry_out(model, whole, seed, checked_device(device), undo=True, mapped=mapped)
         if share(outcomes) < _LITTLE:
             warnings.warn(report.summary, UserWarning, stacklevel=2)
     return report
