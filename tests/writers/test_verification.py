@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import firstlight as fl
-from models import Everything, mlp
+from models import Everything, Tied, mlp
 
 
 def test_what_was_written_holds() -> None:
@@ -106,3 +106,44 @@ def test_constants_may_be_alike() -> None:
 def test_what_is_not_drawn_may_be_alike() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     assert fl.verify(model, fl.init_(model, "identity")).ok
+
+
+def test_tied_weights_that_are_untied_are_named() -> None:
+    model = Tied()
+    receipt = fl.init_(model, "he_normal")
+    assert fl.verify(model, receipt).ok
+    model.head.weight = nn.Parameter(model.embed.weight.detach().clone())
+    assert "embed.weight: tied weights untied: 'head.weight' is a tensor of its own" in str(fl.verify(model, receipt))
+
+
+def test_weights_tied_since_are_named() -> None:
+    model = Tied()
+    model.head.weight = nn.Parameter(torch.zeros(50, 16))
+    receipt = fl.init_(model, "he_normal")
+    model.head.weight = model.embed.weight
+    assert "head.weight: is one tensor with 'embed.weight'; they were written apart" in str(fl.verify(model, receipt))
+
+
+def test_a_lost_alias_is_named() -> None:
+    model = Tied()
+    receipt = fl.init_(model, "he_normal")
+    model.head.weight = None
+    assert "the model has no 'head.weight', another name of this tensor" in str(fl.verify(model, receipt))
+
+
+def test_a_model_on_meta_holds_nothing() -> None:
+    receipt = fl.init_(mlp(1), "he_normal")
+    assert "0.weight: is on the meta device and holds nothing" in str(fl.verify(mlp(1).to("meta"), receipt))
+
+
+def test_small_draws_may_agree_by_chance() -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Linear(4, 1)).to(torch.bfloat16)
+    receipt = fl.init_(model, "normal(std=1)")
+    with torch.no_grad():
+        model[1].weight.copy_(model[0].weight)
+    assert not any("same values" in f.fault for f in fl.verify(model, receipt).faults)
+
+
+def test_draws_of_zeros_alone_are_no_copies() -> None:
+    model = nn.Sequential(nn.Linear(8, 2), nn.Linear(8, 2))
+    assert fl.verify(model, fl.init_(model, "sparse(sparsity=0.9)")).ok
