@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from firstlight.checks import Evidence, Finding, Severity
 from firstlight.probes import Signal
 from firstlight.studies.records import Point, Result, Setting, Trial
 from firstlight.studies.study import Study, make_study
@@ -99,7 +100,19 @@ def _result(arm: str, rate: float, seed: int) -> Result:
         signal=_signal(forward, backward, seed),
         error=None,
         wall_seconds=0.2,
+        findings=_findings(forward, backward) if rate == RATES[0] else None,
     )
+
+
+def _findings(forward: float, backward: float) -> tuple[Finding, ...]:
+    """As a probe of such a signal would have them."""
+    for way, factor in (("forward", forward), ("gradient", backward)):
+        if not 0.5 <= factor <= 2:
+            code = f"{'exploding' if factor > 1 else 'vanishing'}-{way}"
+            numbers = (Evidence(f"second moment's factor a layer, {way}", factor, 0.5, 1.0, "mean field"),)
+            cause, remedy = "all 19 layers change the signal", "draw these weights for what they meet: fl.init_(…)"
+            return (Finding(code, Severity.ERROR, "layer1", 0.0, numbers, cause, remedy, remedy),)
+    return ()
 
 
 def _point(step: int, final: float) -> Point:

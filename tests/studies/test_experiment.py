@@ -43,7 +43,9 @@ def test_a_quick_study_is_complete(quick: Study) -> None:
     assert quick.arms[-1].arm == "zeros" or quick.arms[-1].test.mean <= quick.arms[0].test.mean
     zeros = next(a for a in quick.arms if a.arm == "zeros")
     assert zeros.at_chance == zeros.trials
-    assert "exactly zero" in zeros.reading
+    assert zeros.findings[0].finding.severity == "error"
+    assert zeros.findings[0].finding.code in zeros.reading
+    assert {f.verdict: sum(f.outcomes) for f in quick.foretold}["will not train"] >= zeros.trials
     for name in ("report.html", "results.csv", "results.json", FILE):
         assert (quick.folder / name).stat().st_size > 100
     assert "he_normal" in str(quick)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.checks import Evidence, Finding, Severity
 from firstlight.errors import OtherStudyError, StoreError
 from firstlight.probes import Signal
 from firstlight.studies.records import Point, Result, Trial
@@ -22,7 +23,11 @@ def result(seed: int = 0) -> Result:
     signal = Signal(("a",), (1e-300,), (0.1 + 0.2,))
     curve = (Point(1, math.inf, math.nan, 1 / 3),)
     trial = Trial("target", "he_normal", 0.1, seed)
-    return Result(trial, "diverged", curve, None, 1, True, 1 / 3, math.nan, 2 / 3, math.inf, signal, None, 0.5)
+    numbers = (Evidence("second moment", math.inf, 1e3, None, "theory"),)
+    finding = Finding("exploding-forward", Severity.ERROR, "layer1", 0.1, numbers, "it grows", "scale it", "scale it")
+    return Result(
+        trial, "diverged", curve, None, 1, True, 1 / 3, math.nan, 2 / 3, math.inf, signal, None, 0.5, (finding,)
+    )
 
 
 def test_results_come_back_as_the_same_bits(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..probes import Signal
-from .readings import read_signal
+from .foretelling import findings_of, reading_of
 from .records import ArmSummary, Comparison, CurvePoint, RateSummary, Result, SignalSummary
 from .statistics import holm, interval, paired_p
 
@@ -62,6 +62,7 @@ def _arm(arm: str, results: list[Result], target: float) -> ArmSummary:
     chosen = sorted((r for r in results if r.trial.learning_rate == rate), key=lambda r: r.trial.seed)
     rates = tuple(_rate(r, results, target) for r in sorted({r.trial.learning_rate for r in results}))
     reached = [r.steps_to_target for r in chosen if r.steps_to_target is not None]
+    findings = findings_of(results)
     signal = _mean_signal([r.signal for r in chosen if r.signal is not None])
     accuracies = tuple(r.test_accuracy for r in chosen)
     return ArmSummary(
@@ -81,7 +82,8 @@ def _arm(arm: str, results: list[Result], target: float) -> ArmSummary:
         rates=rates,
         curve=_curve(chosen),
         signal=signal,
-        reading=read_signal(signal) if signal is not None else "",
+        findings=findings,
+        reading=reading_of(findings),
         errors=tuple(dict.fromkeys(r.error for r in results if r.error)),
     )
 

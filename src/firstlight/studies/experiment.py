@@ -227,8 +227,9 @@ class _Runner:
     ) -> None:
         """The trials of the study itself."""
         schemes = {a.label: a.scheme for a in self.question.arms}
+        first = self.question.rates[0]  # at step 0 all rates are alike: one is looked at
         missing = [
-            (key, Work(t, schemes[t.arm], load=starts[t.arm][t.seed] if t.arm in starts else None))
+            (key, Work(t, schemes[t.arm], starts.get(t.arm, {}).get(t.seed), look=t.learning_rate == first))
             for key, t in keyed
             if key not in self.kept
         ]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from .records import ArmSummary, Comparison, Result, Setting
+from .foretelling import OUTCOMES
+from .records import ArmSummary, Comparison, Foretold, Result, Setting
 
 _COLUMNS = (
     "stage",
@@ -52,6 +53,7 @@ def to_json(
     arms: Sequence[ArmSummary],
     comparisons: Sequence[Comparison],
     verdict: Sequence[str],
+    foretold: Sequence[Foretold],
     results: Sequence[Result],
 ) -> str:
     """Everything, as strict JSON (NaN and infinity become null); wall times are under ``timing`` alone."""
@@ -62,6 +64,7 @@ def to_json(
         "verdict": list(verdict),
         "arms": [asdict(a) for a in arms],
         "comparisons": [asdict(c) for c in comparisons],
+        "foretold": {f.verdict: dict(zip(OUTCOMES, f.outcomes, strict=True)) for f in foretold},
         "trials": trials,
         "timing": {"wall_seconds": timing},
     }

@@ -12,7 +12,8 @@ from ..reports import text
 from ..reports.page import Block, Cell, Code, Facts, Section, Table, Text, render_page
 from ..reports.text import counted
 from .figures import Style, named, ranking, rates, signal, spread, training
-from .records import ArmSummary, Comparison, Setting
+from .foretelling import OUTCOMES
+from .records import ArmSummary, Comparison, Foretold, Setting
 
 
 class Shown(Protocol):
@@ -34,6 +35,10 @@ class Shown(Protocol):
     def verdict(self) -> tuple[str, ...]:
         """In words."""
 
+    @property
+    def foretold(self) -> tuple[Foretold, ...]:
+        """What step 0 said, and how often it came true."""
+
 
 def render(study: Shown) -> str:
     """The page as one HTML text; the same study gives the same text."""
@@ -54,7 +59,7 @@ def render(study: Shown) -> str:
             Section("Training", training(setting, arms, style)),
             Section("Learning rates", rates(setting, arms, style)),
             Section("The signal at step 0", signal(arms, style)),
-            Section("What went wrong, and whether step 0 showed it", _failures(arms, style)),
+            Section("What went wrong, and whether step 0 showed it", _failures(study, style)),
             Section("How the numbers were made", [Text(_methods(setting))]),
             Section("Run it again", _again(setting)),
         ],
@@ -93,21 +98,36 @@ def _seeds(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _failures(arms: Sequence[ArmSummary], style: Style) -> list[Block]:
+def _failures(study: Shown, style: Style) -> list[Block]:
     rows = []
-    for arm in arms:
+    for arm in study.arms:
         trouble = _trouble(arm)
         if trouble or arm.reading or arm.errors:
             note = "; ".join(filter(None, (_elsewhere(arm), _errors(arm))))
             rows.append((named(arm, style), Cell(_reading(arm)), Cell(trouble or "Trained all the same.", note=note)))
     if not rows:
-        return [Text(["Nothing did: every initialization let the signal through and trained."])]
-    header = ("Initialization", "Step 0 shows", "Training then did")
-    return [Table("Signal at step 0 beside the outcome at the chosen learning rate.", header, rows, left=3)]
+        blocks: list[Block] = [Text(["Nothing did: every initialization let the signal through and trained."])]
+    else:
+        header = ("Initialization", "Step 0 shows", "Training then did")
+        caption = "What a probe of step 0 finds, beside the outcome at the chosen learning rate."
+        blocks = [Table(caption, header, rows, left=3)]
+    return [*blocks, *_foretold(study.foretold)]
+
+
+def _foretold(counts: Sequence[Foretold]) -> list[Block]:
+    """How often the verdict of step 0 came true."""
+    if not any(sum(f.outcomes) for f in counts):
+        return []
+    rows = [(Cell(f.verdict), *(Cell(str(n)) for n in f.outcomes)) for f in counts]
+    caption = (
+        "Each initialization from each seed, probed before it trained: what the findings foretold (an error says that "
+        "it will not train, a warning that it may not), and how many runs then ended so at the chosen learning rate."
+    )
+    return [Table(caption, ("Step 0 foretold", *map(str.capitalize, OUTCOMES)), rows)]
 
 
 def _reading(arm: ArmSummary) -> str:
-    if arm.signal is None:
+    if not arm.reading and arm.signal is None:
         return "Not measured: no run got as far as its first batch."
     return arm.reading or "Nothing out of the ordinary: the signal gets through."
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..probes.records import Signal
+from ..checks import Finding
+from ..probes import Signal
 
 Stage = Literal["source", "target"]
 Status = Literal["finished", "diverged", "failed"]
@@ -44,7 +45,8 @@ class Result:
 
     ``steps_to_target`` is the first evaluated step with validation accuracy ≥ the study's target, ``None`` where
     it never got there. ``test_accuracy`` is read once, after the last step; it is NaN for a trial that failed.
-    Everything but ``wall_seconds`` is the same bits whenever and wherever the trial runs.
+    ``findings`` is what a probe at step 0 found: of one trial for each arm and seed, ``None`` for the others, which
+    start from the same weights. Everything but ``wall_seconds`` is the same bits whenever and wherever the trial runs.
     """
 
     trial: Trial
@@ -60,6 +62,7 @@ class Result:
     signal: Signal | None
     error: str | None
     wall_seconds: float
+    findings: tuple[Finding, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,28 @@ class SignalSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmFinding:
+    """What probes of an arm found at step 0: an example, and from how many of the ``looked`` seeds."""
+
+    finding: Finding
+    seeds: int
+    looked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """A verdict at step 0, and how many trials with it ended in each outcome (``foretelling.OUTCOMES``)."""
+
+    verdict: str
+    outcomes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ArmSummary:
     """An arm at its learning rate, the one with the best mean validation accuracy.
 
     ``steps_to_target`` averages the seeds that reached it, ``reached`` of ``trials``. ``reading`` says in words
-    what the step-0 signal shows; empty where it shows nothing wrong.
+    what step 0 shows; empty where it shows nothing wrong.
     """
 
     arm: str
@@ -128,6 +148,7 @@ class ArmSummary:
     rates: tuple[RateSummary, ...]
     curve: tuple[CurvePoint, ...]
     signal: SignalSummary | None
+    findings: tuple[ArmFinding, ...]
     reading: str
     errors: tuple[str, ...]
 

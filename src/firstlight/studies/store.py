@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ..checks import Evidence, Finding, Severity
 from ..errors import OtherStudyError, StoreError
-from ..probes.records import Signal
+from ..probes import Signal
 from .records import Point, Result, Trial
 
 FILE = "study.sqlite"
@@ -247,10 +248,16 @@ def encode(result: Result) -> str:
 def decode(text: str) -> Result:
     """The result that ``encode`` wrote."""
     raw = json.loads(text)
-    signal = raw.pop("signal")
+    signal, findings = raw.pop("signal"), raw.pop("findings", None)
     return Result(
         trial=Trial(**raw.pop("trial")),
         curve=tuple(Point(**p) for p in raw.pop("curve")),
         signal=None if signal is None else Signal(**{k: tuple(v) for k, v in signal.items()}),
+        findings=None if findings is None else tuple(map(_finding, findings)),
         **raw,
     )
+
+
+def _finding(raw: dict[str, Any]) -> Finding:
+    evidence = tuple(Evidence(**e) for e in raw.pop("evidence"))
+    return Finding(severity=Severity(raw.pop("severity")), evidence=evidence, **raw)

@@ -14,8 +14,9 @@ from ..errors import StoreError
 from ..reports import text
 from . import export
 from .analysis import compare_arms, summarize
+from .foretelling import foretold, in_words
 from .page import render
-from .records import ArmSummary, Comparison, Result, Setting
+from .records import ArmSummary, Comparison, Foretold, Result, Setting
 from .store import Store, read_note
 from .verdict import verdict
 
@@ -30,6 +31,7 @@ class Study:
         arms: the arms' summaries, best first.
         comparisons: each arm against the baseline.
         verdict: sentences, the most important first.
+        foretold: what probes at step 0 said, and how often it came true.
         folder: the run folder.
     """
 
@@ -38,6 +40,7 @@ class Study:
     arms: tuple[ArmSummary, ...]
     comparisons: tuple[Comparison, ...]
     verdict: tuple[str, ...]
+    foretold: tuple[Foretold, ...]
     folder: Path
 
     def report(self, path: str | Path | None = None) -> Path:
@@ -52,7 +55,7 @@ class Study:
 
     def to_json(self, path: str | Path | None = None) -> Path:
         """Write everything as JSON."""
-        whole = export.to_json(self.setting, self.arms, self.comparisons, self.verdict, self.results)
+        whole = export.to_json(self.setting, self.arms, self.comparisons, self.verdict, self.foretold, self.results)
         return export.write(Path(path) if path is not None else self.folder / "results.json", whole)
 
     def __str__(self) -> str:
@@ -84,7 +87,9 @@ def make_study(setting: Setting, results: Sequence[Result], folder: Path) -> Stu
     """The study that follows from complete results."""
     arms = summarize(results, setting.arms, setting.target)
     comparisons = compare_arms(arms, setting.baseline)
-    return Study(setting, tuple(results), arms, comparisons, verdict(setting, arms, comparisons), folder)
+    counts = foretold(results, arms)
+    said = tuple(filter(None, (*verdict(setting, arms, comparisons), in_words(counts))))
+    return Study(setting, tuple(results), arms, comparisons, said, counts, folder)
 
 
 def load_study(folder: str | Path) -> Study:

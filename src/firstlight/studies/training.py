@@ -10,7 +10,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from ..checks import Finding, probe
 from ..errors import StoreError
 from ..fields import key, words
 from ..initializers import Initializer
@@ -40,12 +41,16 @@ _EXAMPLES = 64  # that a scheme sees which asks for inputs
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A trial with everything it takes: the arm's scheme, and the weights it loads or leaves behind."""
+    """A trial with everything it takes: the arm's scheme, and the weights it loads or leaves behind.
+
+    ``look`` says whether it is the one trial of its arm and seed that is probed before it trains.
+    """
 
     trial: Trial
     scheme: str | Initializer
     load: Path | None = None
     save: Path | None = None
+    look: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class _Progress:
 
     curve: list[Point]
     signal: Signal | None = None
+    findings: tuple[Finding, ...] | None = None
     status: Status = "finished"
     diverged_at: int | None = None
 
@@ -75,7 +81,7 @@ def run_trial(
         try:
             model = build()
             initialize(model, _scheme(work), work.trial.seed, task, rules)
-            _train(model, task, recipe, work.trial, progress)
+            _train(model, task, recipe, work, progress)
             test = evaluate(model, task, task.test)
         except Exception as fault:
             progress.status = "failed"
@@ -105,15 +111,16 @@ def _scheme(work: Work) -> str | Scheme | Initializer:
     return work.scheme
 
 
-def _train(model: nn.Module, task: Task, recipe: Recipe, trial: Trial, progress: _Progress) -> None:
-    optimizer = _optimizer(model, recipe, trial.learning_rate)
+def _train(model: nn.Module, task: Task, recipe: Recipe, work: Work, progress: _Progress) -> None:
+    optimizer = _optimizer(model, recipe, work.trial.learning_rate)
     limit = DIVERGED * math.log(max(2, len(task.classes)))
     total, since = 0.0, 0
     model.train()
-    for step, index in enumerate(batches(len(task.train), recipe, trial.seed), start=1):
+    for step, index in enumerate(batches(len(task.train), recipe, work.trial.seed), start=1):
         x, y = task.batch(task.train, index)
         if step == 1:
             progress.signal = measure_signal(model, x, y, F.cross_entropy)
+            progress.findings = _looked(model, x, y) if work.look else None
         loss = F.cross_entropy(model(x), y)
         value = loss.item()
         total, since = total + value, since + 1
@@ -130,6 +137,15 @@ def _train(model: nn.Module, task: Task, recipe: Recipe, trial: Trial, progress:
         if diverged:
             progress.status, progress.diverged_at = "diverged", step
             return
+
+
+def _looked(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[Finding, ...] | None:
+    """What a probe finds at step 0; ``None`` for a model that cannot be probed, which may train all the same."""
+    try:
+        found = probe(model, x, y, F.cross_entropy).findings
+    except Exception:
+        return None
+    return tuple(replace(f, repair=f.remedy) for f in found)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
@@ -208,6 +224,7 @@ def _result(
         signal=progress.signal,
         error=error,
         wall_seconds=seconds,
+        findings=progress.findings,
     )
 
 
