@@ -14,11 +14,13 @@ from torch import nn
 from ..errors import ArgumentError, DataError, FirstlightError, ModelError
 from ..graphs import Graph, structure, trace
 from ..graphs.known import tensors_in
+from ..plans import Plan
 from .depths import depth_scales, streams_of
 from .following import Follower, unwrapped
 from .losses import loss_record
 from .origins import Finder, FoundError, of_gradients, of_parameters
 from .placing import placed
+from .predicting import is_predicted, predict
 from .ranks import over_ranks
 from .records import Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
@@ -42,6 +44,7 @@ def measure(
     max_positions: int = 256,
     seed: int = 0,
     graph: Graph | None = None,
+    plan: Plan | None = None,
 ) -> Light:
     """Measure how the signal travels through a model, forward and backward, and leave the model as it was.
 
@@ -61,6 +64,8 @@ def measure(
         max_samples, max_positions: how much of each value is looked at: memory and time stay bounded.
         seed: of the random state in which the forward runs (dropout), and of what is drawn to measure.
         graph: the model's, where it was traced before.
+        plan: what the parameters will be: the signal is then predicted from it, forward only, and nothing is run. A
+            model on the meta device is predicted in any case, from torch's defaults where no plan is given.
 
     Returns:
         The record: every weight call, activation, norm, softmax and residual join in execution order, every parameter.
@@ -76,6 +81,8 @@ def measure(
     ['input 0', 'linear', 'relu', 'linear', 'output']
     """
     given, model = model, _checked(model, max_samples, max_positions)
+    if plan is not None or is_predicted(model):
+        return predict(model, inputs, plan)
     notes = _compiled(given)
     with torch.inference_mode(False):
         call, own_targets = call_of(inputs), _off_graph(targets)

@@ -19,12 +19,10 @@ from ..graphs.callnames import call_name
 from ..graphs.known import tensors_in
 from ..graphs.names import join
 from ..graphs.ops import (
-    ACTIVATIONS,
     ATTENTION,
     CONVS,
     EMBEDDINGS,
     MATMULS,
-    NORMS,
     SUMS,
     TRANSPOSED_CONVS,
     WEIGHT_CALLS,
@@ -34,19 +32,14 @@ from ..graphs.recorder import _FORM
 from ..graphs.structure import slots
 from .attentions import attention_entropy
 from .following import Follower, Visit, first_tensor
+from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
 from .parts import Backward, Forward, Kind
 from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, part
 
-_SOFTMAX = words("softmax log_softmax")
-_NOT_ALONE = words("abs square clamp clamp_max glu")  # arithmetic more often than activations
 _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
 _UNITS_LAST = words("linear layer_norm rms_norm scaled_dot_product_attention lstm gru rnn_tanh rnn_relu") | (
     MATMULS | EMBEDDINGS
-)
-_POOLS = words(
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
 )
 _MHA = "multi_head_attention_forward"
 
@@ -214,16 +207,11 @@ class Observer(TorchFunctionMode):
     def _kind(self, op: str, read: list[torch.Tensor], trails: list[Trail]) -> Kind | None:
         if op in WEIGHT_CALLS and any(t.weights for t in trails if not t.data):
             return Kind.WEIGHT
-        if op in ATTENTION:
-            return Kind.ATTENTION
-        if op in _SOFTMAX:
-            return Kind.SOFTMAX
-        if op in NORMS or _divides_by_spread(op, read, trails):
+        named = kind_by_name(op)
+        if named is not None:
+            return named
+        if _divides_by_spread(op, read, trails):
             return Kind.NORM
-        if op in _POOLS:
-            return Kind.POOL
-        if op in ACTIVATIONS and op not in _NOT_ALONE:
-            return Kind.ACTIVATION
         if op in SUMS and len(read) == 2 and read[0].shape == read[1].shape and read[0].dim() > 1:
             a, b = trails
             return Kind.JOIN if a.data and b.data and a.depth != b.depth else None
