@@ -207,6 +207,43 @@ def plan(
 
 
 @app.command()
+def probe(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:factory or package.module:factory: called with nothing, it gives a model or (model, inputs)."
+        ),
+    ],
+    init: Annotated[
+        list[str] | None,
+        typer.Option(help="Initializations to lay over one another: torch,he_normal. As built where none is given."),
+    ] = None,
+    shape: Annotated[str | None, typer.Option(help="Inputs of this shape, random: 64,3,32,32.")] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Inputs from file.py:function: a tensor, a tuple or a dict.")
+    ] = None,
+    targets: Annotated[str | None, typer.Option(help="Targets from file.py:function.")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="The loss: cross_entropy, mse_loss … or file.py:function. Chosen by the targets otherwise."),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="SGD's learning rate: how large the first update would be.")] = None,
+    jacobian: Annotated[bool, typer.Option("--jacobian", help="The spectrum of ∂output/∂input as well.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the initialization and of what is drawn to measure.")] = 0,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="A rule for single parameters: 'Norm.gamma=fl.Ones()'; may be given again.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the numbers as JSON, which fl.Light.from_json reads.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write them as one HTML page.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Show how the signal travels through a model at step 0, forward and backward, and what is wrong with it."""
+    _run("probe", debug, model, init or [], shape, inputs, targets, loss, lr, jacobian, seed, rule or [], json, html)
+
+
+@app.command()
 def schemes(debug: Debug = False) -> None:
     """List the initializations: how each is written, its formula and its source."""
     _run("schemes", debug)

@@ -48,12 +48,24 @@ class Comparison:
         backward = {n: backward_values(x) for n, x in self.lights.items() if backward_values(x)}
         longest = max(map(len, forward.values()), default=0)
         room = min(width, 10 + max(2 * longest, 40))
-        parts = [table(_HEADER, rows)]
+        shown = table(_HEADER, rows)
+        if max(map(len, shown.split("\n"))) > width:  # the theory's loss is the first that can be spared
+            shown = table((*_HEADER[:2], *_HEADER[3:]), [row[:2] + row[3:] for row in rows])
+        parts = [shown, *self._found()]
         if longest:
             parts += ["", "E[x²] behind each weight, inputs → outputs", profile(forward, room, 10)]
         if backward:
             parts += ["", "E[g²] there, of the loss's gradient", profile(backward, room, 10)]
         return "\n".join(parts)
+
+    def _found(self) -> list[str]:
+        """What was found in each, a line each."""
+        lines = []
+        for symbol, (name, light) in zip(SYMBOLS, self.lights.items(), strict=False):
+            codes = dict.fromkeys(f"{f.code} ({f.where})" if f.where else str(f.code) for f in light.findings)
+            if codes:
+                lines.append(f"{symbol} {name}: {', '.join(codes)}")
+        return ["", *lines] if lines else []
 
     def rows(self) -> list[list[str]]:
         """The cells of the table."""

@@ -20,7 +20,7 @@ def profile(series: Mapping[str, Sequence[float]], width: int, height: int = 8) 
 
     Args:
         series: the values by name, from the inputs to the outputs; at most eight names.
-        width, height: in characters; the axis takes nine.
+        width, height: in characters at most; the axis takes nine.
 
     >>> print(profile({"a": [1.0, 0.1, 0.01]}, width=30, height=3))
           1 ┤●
@@ -28,7 +28,7 @@ def profile(series: Mapping[str, Sequence[float]], width: int, height: int = 8) 
        0.01 ┤                   ●
     """
     shown = [v for values in series.values() for v in values if math.isfinite(v) and v > 0]
-    low, high = _range(shown, height)
+    low, high, height = _range(shown, height)
     room = max(width - _AXIS - 1, 8)
     grid = [[" "] * room for _ in range(height)]
     for symbol, values in reversed(list(zip(SYMBOLS, series.values(), strict=False))):
@@ -44,15 +44,16 @@ def profile(series: Mapping[str, Sequence[float]], width: int, height: int = 8) 
     return "\n".join(lines)
 
 
-def _range(values: Sequence[float], height: int) -> tuple[float, float]:
-    """The powers of ten at the bottom and the top row: whole ones, or tenths where the values lie close."""
+def _range(values: Sequence[float], height: int) -> tuple[float, float, int]:
+    """The powers of ten at the bottom and the top row, whole ones or tenths where values lie close; the rows needed."""
     if not values:
-        return -1.0, 1.0
+        return -1.0, 1.0, height
     low, high = math.log10(min(values)), math.log10(max(values))
     rows = max(height - 1, 1)
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100) if _covers(low, high, s, rows) or s == 100)
     top = math.ceil(high / step - 1e-9) * step
-    return top - rows * step, top
+    needed = min(max(math.ceil((top - low) / step - 0.5), 2), rows)
+    return top - needed * step, top, needed + 1
 
 
 def _covers(low: float, high: float, step: float, rows: int) -> bool:
