@@ -121,13 +121,14 @@ def _exploded(training: Training) -> Iterator[Finding]:
 
 
 def _spike(training: Training) -> Iterator[Finding]:
-    if len(training.samples) < 16:
+    if sum(np.isfinite(s.norm) for s in training.samples) < 16:
         return
-    logs = np.log(np.maximum([s.norm for s in training.samples], 1e-300))
+    norms = np.array([s.norm for s in training.samples])
+    logs = np.log(np.maximum(norms[np.isfinite(norms)], 1e-300))
     last, before = float(logs[-1]), logs[-33:-1]
     middle = float(np.median(before))
     spread = 1.4826 * float(np.median(np.abs(before - middle)))
-    if np.isfinite(last) and last - middle > max(np.log(SPIKE), SPIKE_SIGMAS * spread):
+    if np.isfinite(norms[-1]) and last - middle > max(np.log(SPIKE), SPIKE_SIGMAS * spread):
         times = float(np.exp(last - middle))
         index = int(np.nanargmax(training.samples[-1].gradient))
         where, position = _where(training, index)
@@ -173,6 +174,8 @@ def _dying(training: Training) -> Iterator[Finding]:
 
 
 def _large_updates(training: Training) -> Iterator[Finding]:
+    if not standing(training):  # a small start may be outgrown in one step
+        return
     weights = training.layers.weights & ~_at_zero(training)
     above = _ratios(training.samples, weights) > LARGE_ONCE
     if above.any():
@@ -264,7 +267,8 @@ def _at_zero(training: Training) -> NDBool:
 def _ratios(samples: Sequence[Sample], chosen: NDBool) -> Values:
     """update / weight of the chosen parameters, one row for each sample; NaN elsewhere."""
     updates, weights = np.stack([s.update for s in samples]), np.stack([s.weight for s in samples])
-    return np.divide(updates, weights, out=np.full_like(updates, np.nan), where=(weights > 0) & chosen)
+    with np.errstate(invalid="ignore"):
+        return np.divide(updates, weights, out=np.full_like(updates, np.nan), where=(weights > 0) & chosen)
 
 
 def _median(values: Values) -> Values:

@@ -48,7 +48,8 @@ class Sample:
     @property
     def ratio(self) -> Values:
         """update / weight, NaN where the weight is zero."""
-        return np.divide(self.update, self.weight, out=np.full_like(self.update, np.nan), where=self.weight > 0)
+        with np.errstate(invalid="ignore"):
+            return np.divide(self.update, self.weight, out=np.full_like(self.update, np.nan), where=self.weight > 0)
 
     def state(self) -> dict[str, Any]:
         """As plain numbers and lists."""

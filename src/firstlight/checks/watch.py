@@ -238,7 +238,9 @@ class Watch:
                     self._settle(now)
                 if self._schedule.due(self._steps):
                     began = time.perf_counter()
-                    self._meter.before(self._steps, self._rates(), scale, bool(args and args[0]) or "closure" in kwargs)
+                    closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
+                    skipped = getattr(optimizer, "found_inf", None)
+                    self._meter.before(self._steps, self._rates(), closure, scale, skipped)
                     self._cost = time.perf_counter() - began
                 self._own += time.perf_counter() - now
 
@@ -328,9 +330,11 @@ class Watch:
         now = [f for f in every if not self._known(f.code)]
         seen = {f.code: self._pending.get(f.code, 0) + 1 for f in now}
         self._pending = seen
+        bottomless = any(f.code == "flipped-loss" for f in every)
         for finding in now:
             if (final or finding.code in AT_ONCE or seen[finding.code] > 1) and not self._known(finding.code):
-                self._queue += [f for f in explain(finding, training) if not self._known(f.code)]
+                told = (finding,) if bottomless else explain(finding, training)
+                self._queue += [f for f in told if not self._known(f.code)]
 
     def _say(self, raising: bool) -> None:
         """Announce what is queued, each finding once."""

@@ -80,15 +80,25 @@ class Meter:
         return self._pair is not None
 
     @torch.no_grad()
-    def before(self, step: int, rates: Sequence[float], scale: torch.Tensor | None, closure: bool) -> None:
+    def before(
+        self,
+        step: int,
+        rates: Sequence[float],
+        closure: bool,
+        scale: torch.Tensor | None = None,
+        skipped: torch.Tensor | None = None,
+    ) -> None:
         """Look at gradients and weights, and keep a copy, before the optimizer's step.
 
         Args:
-            scale: what the gradients are still multiplied by; ``None`` for nothing.
             closure: whether the step evaluates the gradient itself, so that only its end shows it.
+            scale: what the gradients are still multiplied by; ``None`` for nothing.
+            skipped: above zero where the step will change nothing, as a gradient scaler decided.
         """
         locals_ = [_local(p) for p in self.parameters]
-        raw = _Raw(step, np.asarray(rates, dtype=np.float64), scale)
+        # A scaler changes its tensors in place before they are read here.
+        kept = [None if t is None else t.clone() for t in (scale, skipped)]
+        raw = _Raw(step, np.asarray(rates, dtype=np.float64), *kept)
         raw.weight = _norms(locals_)
         if not closure:
             self._gradients(raw)
@@ -108,6 +118,8 @@ class Meter:
             torch._foreach_add_(self._before, [_local(self.parameters[i]) for i in self._copied])
             raw.update = _norms(self._before)
             raw.slope = self._along()
+            if raw.scale is not None and raw.slope is not None:
+                raw.slope = raw.slope * self._unscaled(raw)
         self._pair = raw
 
     @torch.no_grad()
@@ -164,6 +176,14 @@ class Meter:
                 raw.dead.append((self.streaks[i] >= STREAK).sum() * (~zero.all()))
                 raw.counted.append(i)
 
+    def _unscaled(self, raw: _Raw) -> torch.Tensor:
+        """What gradients are to be multiplied by: some fused optimizers unscale them in their step, some do not."""
+        now = _norms([g for g in map(_gradient, self.parameters) if g is not None])
+        if raw.gradient is None or now is None:
+            return torch.tensor(float("nan"))
+        factor: torch.Tensor = torch.linalg.vector_norm(raw.gradient) / torch.linalg.vector_norm(now)
+        return factor
+
     def _along(self) -> torch.Tensor | None:
         """Σ g·u over what was copied."""
         terms = []
@@ -174,6 +194,8 @@ class Meter:
         return torch.stack([t.to(terms[0].device) for t in terms]).sum() if terms else None
 
     def _sample(self, raw: _Raw) -> Sample | None:
+        if raw.skipped is not None and float(raw.skipped) > 0:
+            return None
         sums = torch.full((4, len(self.parameters)), float("nan"), dtype=torch.float64)
         for row, index, norms in (
             (0, raw.held, raw.gradient),
@@ -187,8 +209,6 @@ class Meter:
         slopes = torch.tensor([float("nan") if s is None else float(s) for s in (raw.slope, raw.next_slope)])
         if self.sharded:
             sums, slopes = _reduced(sums, slopes.double(), self.parameters)
-        if raw.scale is not None:
-            slopes[0] /= float(raw.scale)
         squares = sums.numpy()
         sizes = self.layers.sizes
         rms = np.sqrt(squares[:3] / sizes)
@@ -208,6 +228,7 @@ class _Raw:
     step: int
     rates: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     scale: torch.Tensor | None
+    skipped: torch.Tensor | None
     held: list[int] = field(default_factory=list)
     gradient: torch.Tensor | None = None
     weight: torch.Tensor | None = None

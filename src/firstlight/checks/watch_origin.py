@@ -5,7 +5,7 @@ Costs nothing until a loss is not finite. The rerun draws its own random numbers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +65,28 @@ def origin(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         if not _finite(parameter):
             return Where("parameter", _canonical(model, name))
     stack: list[str] = []
+
+    def enter(path: str) -> Callable[..., None]:
+        return lambda *_: stack.append(path)
+
+    def leave(*_: object) -> None:
+        if stack:
+            stack.pop()
+
     handles = []
     for name, module in model.named_modules():
-        path = _canonical(model, name)
-        handles.append(module.register_forward_pre_hook(lambda m, a, path=path: stack.append(path)))
-        handles.append(module.register_forward_hook(lambda m, a, o: stack.pop() if stack else None, always_call=True))
+        handles.append(module.register_forward_pre_hook(enter(_canonical(model, name))))
+        handles.append(module.register_forward_hook(leave, always_call=True))
     buffers = [(b, b.clone()) for b in model.buffers()]
     watcher = _Watcher(stack)
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices), torch._dynamo.config.patch(disable=True), watcher:
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=devices),
+            torch.compiler.set_stance("force_eager"),
+            watcher,
+        ):
             model(*args, **kwargs)
     except Exception:  # whatever the model raises on numbers that are not finite
         return watcher.found
