@@ -80,7 +80,7 @@ class GraphAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("adjacency", torch.eye(10) + torch.eye(10).roll(1, 0))
+        self.register_buffer("adjacency", torch.eye(40) + torch.eye(40).roll(1, 0))
         self.map, self.source, self.target, self.head = (
             nn.Linear(6, 8, bias=False),
             parameter(8),

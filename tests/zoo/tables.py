@@ -40,7 +40,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     "experts": (h.Experts, h.randn(4, 8), {"router.weight": (L, 8, 4), "up": (L, 8, 16), "down": (L, 16, 8)}),
     "hand-written GRU": (
         h.HandGru,
-        h.randn(4, 5, 6),
+        h.randn(32, 5, 6),
         {"x2h.weight": (L, 6, 8), "h2h.weight": (L, 8, 8), "head.weight": (L, 8, 3)},
     ),
     "highway": (h.Highway, h.randn(4, 8), {"plain.weight": (L, 8, 8), "gate.weight": (L, 8, 8)}),
@@ -62,7 +62,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     ),
     "squeeze and excitation": (
         h.Squeezed,
-        h.randn(2, 3, 8, 8),
+        h.randn(32, 3, 8, 8),
         {
             "stem.weight": (C, 27, 18),
             "depth.weight": (C, 9, 9),
@@ -253,7 +253,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     ),
     "additive attention": (
         s.Translator,
-        (h.randn(4, 7, 6), h.randn(4, 5, 6)),
+        (h.randn(32, 7, 6), h.randn(32, 5, 6)),
         {
             "read.weight_ih_l0": (R, 6, 8),
             "write.weight_ih": (R, 14, 8),
@@ -277,7 +277,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     ),
     "shared layers": (
         s.SharedLayers,
-        ids(4, 10),
+        ids(16, 10),
         {
             "table.weight": (Role.EMBEDDING, 1, 8),
             "positions.weight": (Role.POSITIONAL, 1, 8),
@@ -329,7 +329,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     ),
     "recommender": (
         s.DotInteraction,
-        (h.randn(4, 5), ids(4, 3), ids(4, 3)),
+        (h.randn(32, 5), ids(32, 3), ids(32, 3)),
         {"bags.0.weight": (Role.EMBEDDING, 1, 8), "dense.weight": (L, 5, 8), "top.weight": (L, 11, 1)},
     ),
     "SIREN": (
@@ -355,7 +355,7 @@ TABLES: dict[str, tuple[Callable[[], nn.Module], Inputs, dict[str, Fact]]] = {
     ),
     "GAT": (
         f.GraphAttention,
-        h.randn(10, 6),
+        h.randn(40, 6),
         {"map.weight": (L, 6, 8), "source": (L, 8, 1), "target": (L, 8, 1), "head.weight": (L, 8, 3)},
     ),
     "hypernetwork": (

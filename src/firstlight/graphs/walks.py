@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from .ops import CONVS, MATMULS, NORMS, PRODUCTS, SUMS, TRANSPOSED_CONVS, VIEWS, WEIGHT_CALLS, words
@@ -131,6 +132,14 @@ def _is_spread(tape: Tape, value: int, spread: int, ends: frozenset[str]) -> boo
 
 _INVERSES = words("rsqrt reciprocal")
 _SPREAD_CALLS = VIEWS | _SPREADS | words("add mean var sum pow reciprocal clamp clamp_min square mul div")
+
+
+def spread_count(tape: Tape, value: int, spread: int) -> int:
+    """How many squares a spread adds up: one where it is their mean, as many as there are where it is their sum."""
+    found = [n.op for n in backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)]
+    summed = any(op in ("sum", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm") for op in found)
+    whole, parts = math.prod(tape[value].shape), math.prod(tape[spread].shape)
+    return whole // max(1, parts) if summed and "mean" not in found else 1
 
 
 def _smaller(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

@@ -124,3 +124,19 @@ def looked_up(table: Signal, ids: Ref, value: object) -> Signal:
     n = flat.shape[1]
     within = float(((same - n) / (n * (n - 1))).mean()) if n > 1 and len(ids.shape) > 1 else 0.0
     return Signal(table.mean, table.variance, table.variance * between, table.variance * within, known=table.known)
+
+
+def bagged(node: Node, row: Signal, ids: Ref) -> Signal:
+    """A bag of rows, added or averaged; of a flat list of ids, the bags' mean size."""
+    size = ids.shape[-1] if len(ids.shape) > 1 else max(1, ids.shape[0] // max(1, node.shape[0]))
+    mode = node.argument("mode", 6, "mean")
+    if mode == "max" or size < 2:
+        return row
+    added = Signal(
+        size * row.mean,
+        size * row.variance + size * (size - 1) * row.local,
+        size**2 * row.shared,
+        0.0,
+        known=row.known,
+    )
+    return added if mode == "sum" else added.scaled(1 / size)

@@ -26,7 +26,7 @@ from ..graphs.ops import (
 from ..graphs.readings import read
 from ..graphs.records import Role
 from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
-from ..graphs.walks import divided_by_spread, is_weight_call, modulated
+from ..graphs.walks import divided_by_spread, is_weight_call, modulated, spread_count
 from . import attended as attention
 from . import maps, pooled
 from .elementwise import joined, one_value, together, with_constant
@@ -180,9 +180,9 @@ class Propagation:
         if node.op == "pad" and before and after > before and node.argument("mode", 2, "constant") == "constant":
             return mixed([x.plain(), Signal()], [before, after - before])
         if node.op in ("masked_fill", "where"):
-            mask = next((self.known_value(o.ref) for o in node.operands if o is not operand), None)
+            mask = next((self.known_value(o.ref) for o in node.operands if o != operand), None)
             counts = attention.masked(None if mask is None else ~mask.bool(), node.shape[-1]) if node.shape else None
-            if x.logits is not None:
+            if x.logits is not None or counts is not None:
                 return replace(x, allowed=counts or attention.causal(node.shape[-2], node.shape[-1]))
         if after < before or node.op in ("roll", "flip"):  # other units, or other places
             return replace(x, root=None, function=None)
@@ -240,7 +240,8 @@ class Propagation:
             value = self.known_value(ids)
             same = value is not None and bool((value == value.flatten()[:1]).all())
             return Signal(weight.mean, weight.variance, weight.variance, weight.variance if same else 0.0)
-        return maps.looked_up(weight, ids, self.known_value(ids))
+        row = maps.looked_up(weight, ids, self.known_value(ids))
+        return maps.bagged(node, row, ids) if node.op == "embedding_bag" else row
 
     def _scaled_norm(self, node: Node, x: Signal, ref: Ref) -> Signal:
         out = normed(node, x.plain(), ref.shape)
@@ -278,7 +279,8 @@ class Propagation:
         return [part for o in node.operands for part in self._summands(o.ref)]
 
     def _softmax(self, node: Node, x: Signal) -> Signal:
-        keys = node.shape[-1] if node.shape else 1
+        axis = node.argument("dim", 1, -1)
+        keys = node.shape[axis if isinstance(axis, int) and -len(node.shape) <= axis < len(node.shape) else -1]
         own = max(x.variance - x.local, 0.0) if x.logits is None else x.logits
         squares = attention.mean_concentration(own, x.allowed or (keys,))
         return Signal(1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, known=x.known)
@@ -312,7 +314,9 @@ class Propagation:
             spread = divided_by_spread(self.tape, node)
             if spread is not None:
                 normalized = self.of(Ref(spread)).plain()
-                return normalized.scaled(1 / math.sqrt(max(normalized.second, 1e-24)))
+                by = next((i for i in (o.ref.node for o in data) if i != spread), spread)
+                count = spread_count(self.tape, spread, by)
+                return normalized.scaled(1 / math.sqrt(max(normalized.second * count, 1e-24)))
         if len(data) == len(others) == 1 and x.logits is not None:
             hidden = self._hidden(others[0].ref) if node.op == "add" else None
             if hidden is not None:
@@ -323,7 +327,7 @@ class Propagation:
         if len(data) == 1 and all(c.variance <= 1e-12 for c in constants.values()):
             return one_value(node, data[0].ref, x, self.signals, constants)
         if len(data) == 1 and len(others) == 1:
-            return with_constant(node, x, self._other(others[0]), first=data[0] is node.operands[0])
+            return with_constant(node, x, self._other(others[0], data[0].ref.shape), first=data[0] == node.operands[0])
         if len(data) == 2 and not others:
             return joined(node, data, [self.of(o.ref) for o in data], self.signals)
         if len(data) > 1 and all(c.variance <= 1e-12 for c in constants.values()):
@@ -344,9 +348,21 @@ class Propagation:
         value = self.known_value(ref)
         return value is not None and value.numel() > 1 and bool(((value == 0) | (value == 1)).all())
 
-    def _other(self, operand: Operand) -> Signal:
-        signal = self.of(operand.ref)
-        return _same(signal) if self.tape[operand.ref.node].flow is Flow.WEIGHTS else signal
+    def _other(self, operand: Operand, data: tuple[int, ...]) -> Signal:
+        """What is joined with data of this shape: of a parameter, the same for all samples, or positions, it has."""
+        signal, shape = self.of(operand.ref), operand.ref.shape
+        if self.tape[operand.ref.node].flow is not Flow.WEIGHTS:
+            return signal
+        if len(shape) > len(data) or len(data) < 2:
+            return _same(signal)
+        aligned = (*(1,) * (len(data) - len(shape)), *shape)
+        positions = aligned[1:-1] if len(data) < 4 else aligned[2:-1]
+        of_positions = aligned[-1] > 1 and any(n > 1 for n in positions)
+        return replace(
+            signal.plain(),
+            shared=signal.variance if aligned[0] == 1 else signal.shared,
+            local=signal.local if of_positions else signal.variance,
+        )
 
     def known_value(self, ref: Ref) -> torch.Tensor | None:
         """The real value that a call reads, where it is known; ``None`` for a parameter's."""

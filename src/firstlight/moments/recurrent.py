@@ -89,21 +89,21 @@ def inputs(node: Node, of: Of) -> Iterator[Signal]:
 
 def layer_of(node: Node, parameter: int) -> int:
     """Which layer of a recurrent call a parameter belongs to, by the parameter's place on the tape."""
-    groups, directions = _groups(node)
-    return next((i // directions for i, g in enumerate(groups) if parameter in [r.node for r in g]), 0)
+    found, directions = groups(node)
+    return next((i // directions for i, g in enumerate(found) if parameter in [r.node for r in g]), 0)
 
 
 def _layers(node: Node) -> list[_Tensors]:
     """A layer's parameters, of its first direction: the second's are alike."""
-    groups, directions = _groups(node)
+    found, directions = groups(node)
     return [
         _Tensors(g[0], g[1], tuple(_of_rank(g, 1)), next(iter(_of_rank(g[2:], 2)), None))
-        for g in groups[::directions]
+        for g in found[::directions]
         if len(g) > 1
     ]
 
 
-def _groups(node: Node) -> tuple[list[list[Ref]], int]:
+def groups(node: Node) -> tuple[list[list[Ref]], int]:
     """The parameters of each layer and direction, two matrices, vectors, a projection; and the directions."""
     if node.op.endswith("_cell"):
         named = (("w_ih", 2), ("w_hh", 3), ("b_ih", 4), ("b_hh", 5))
@@ -112,10 +112,10 @@ def _groups(node: Node) -> tuple[list[list[Ref]], int]:
     flat = [o.ref for o in node.operands if o.slot == slot]
     vectors, matrices = len(_of_rank(flat, 1)), len(_of_rank(flat, 2))
     size = (3 if _projects(flat, node) else 2) + (2 if vectors else 0)
-    groups = [flat[i : i + size] for i in range(0, len(flat), size)]
+    found = [flat[i : i + size] for i in range(0, len(flat), size)]
     flags = [a for a in node.args if isinstance(a, bool)]  # has_biases, train, bidirectional, batch_first
-    both = len(flags) > 2 and flags[2] and len(groups) % 2 == 0
-    return groups, 2 if both and matrices else 1
+    both = len(flags) > 2 and flags[2] and len(found) % 2 == 0
+    return found, 2 if both and matrices else 1
 
 
 def _projects(flat: list[Ref], node: Node) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Ref, Tape
+from ..graphs.tape import CONSTANT, INPUT, PARAMETER, Flow, Node, Ref, Tape
 from .calls import run
 
 
@@ -37,9 +37,7 @@ def replay(
         elif node.op == INPUT and inputs is not None and node.id in inputs:
             found = [inputs[node.id]]
         elif node.is_source:
-            if node.value is None:
-                raise ArithmeticError(f"the value of {node.name or node.op!r} is not known")
-            found = [node.value.clone()]  # a call may write into it
+            found = [_source(node)]
         elif node.flow is Flow.FIXED and node.value is not None and len(node.shapes) == 1:
             found = [node.value.clone()]
         else:
@@ -48,6 +46,15 @@ def replay(
             found = found or [lookup(node.operands[0].ref)]  # written in place, nothing returned
         values[node.id] = found
         yield node, found
+
+
+def _source(node: Node) -> torch.Tensor:
+    """What stands on the tape, as a copy, since a call may write into it; for the model's own noise, a draw."""
+    if node.value is not None:
+        return node.value.clone()
+    if node.op != CONSTANT or not node.dtypes[0].is_floating_point:
+        raise ArithmeticError(f"the value of {node.name or node.op!r} is not known")
+    return torch.randn(node.shape, generator=torch.Generator().manual_seed(node.id), dtype=node.dtypes[0])
 
 
 def _as_trained(node: Node) -> Node:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
+from ..graphs.ops import MATMULS, VIEWS, WEIGHT_CALLS
+from ..graphs.readings import read
 from ..graphs.records import Graph, Parameter, Role, Use
 from ..graphs.tape import PARAMETER, Flow, Node, Tape
 from ..graphs.walks import backward, modulated
@@ -34,6 +38,7 @@ REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
 _LECUN = "LeCun et al. 1998"
 _SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
 _SAXE = "Saxe et al. 2014, arXiv 1312.6120"
+_NEAR = 1.25  # a second moment that is off by no more is left
 _FACTORIZED = 2**22  # elements up to which a matrix is drawn orthogonal
 _RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
 
@@ -53,18 +58,28 @@ def auto_scheme(label: str = "auto") -> Scheme:
     """
 
     def plan(graph: Graph) -> Plan:
-        entries = _by_structure(graph) if graph.tape is None else _Walk(graph, graph.tape).entries()
+        entries = _by_structure(graph) if graph.tape is None else _walked(graph, graph.tape)
         return Plan(label, entries)
 
     return Scheme(label, plan, traced=True)
 
 
+def _walked(graph: Graph, tape: Tape) -> tuple[Entry, ...]:
+    """The entries of one walk; of a second where weights that are used more than once were missed by the first."""
+    walk = _Walk(graph, tape)
+    entries = walk.entries()
+    corrections = walk.corrections()
+    return _Walk(graph, tape, corrections).entries() if corrections else entries
+
+
 class _Walk:
     """Decisions as the signal comes along."""
 
-    def __init__(self, graph: Graph, tape: Tape) -> None:
-        self.graph, self.tape = graph, tape
+    def __init__(self, graph: Graph, tape: Tape, corrections: Mapping[str, float] | None = None) -> None:
+        self.graph, self.tape, self.scales = graph, tape, corrections or {}
         self.decided: dict[str, Entry] = table_entries(graph, tape)
+        for name in self.scales.keys() & self.decided.keys():
+            self.decided[name] = _corrected(self.decided[name], self.scales[name])
         for parameter in (*graph.parameters, *graph.statistics):
             entry = rule_entry(parameter) or fixed_entry(parameter, Recurrence())
             if entry is not None:
@@ -75,7 +90,7 @@ class _Walk:
                 use = next((u for u in parameter.uses if u.role in WEIGHTS), None)
                 if use is not None:
                     self.waiting[use.node].append((parameter, use))
-        self.signals = Propagation(tape, planned(self.decided.values(), tape), self._drawn)
+        self.signals = Propagation(tape, planned(self.decided.values(), tape), self._values)
         self.readers = tape.readers()
         self.places = {n.name: n.id for n in tape if n.op == PARAMETER}
 
@@ -84,13 +99,36 @@ class _Walk:
         for node in self.tape:
             for parameter, use in self.waiting.get(node.id, ()):
                 entry = self._decide(parameter, use, node)
+                if parameter.name in self.scales:
+                    entry = _corrected(entry, self.scales[parameter.name])
                 self.decided[parameter.name] = entry
                 self.signals.weights |= planned([entry], self.tape)
             self.signals.step(node)
         everything = (*self.graph.parameters, *self.graph.statistics)
         return tuple(self.decided.get(p.name) or _untraced(p) for p in everything)
 
-    def _drawn(self, name: str, seed: int) -> torch.Tensor | None:
+    def corrections(self) -> dict[str, float]:
+        """What the weights that are used twice, or were set before their signal was known, should be multiplied by.
+
+        √(Π tᵢ / E[yᵢ²])^(1/n) over their n uses: none is exactly right then, and none far off.
+        """
+        found: dict[str, float] = {}
+        for parameter in self.graph.parameters:
+            uses = [u for u in parameter.uses if u.role in WEIGHTS and self.tape[u.node].flow is Flow.DATA]
+            entry = self.decided.get(parameter.name)
+            alone = len(uses) == 1 and parameter.role is not Role.EMBEDDING
+            if not uses or alone or entry is None or entry.reference == _SAXE or uses[0].role in _RECURRENT:
+                continue
+            if any(self.tape[u.node].op == "multi_head_attention_forward" for u in uses):
+                continue
+            ratios = [self.signals.signals[u.node].second / _target(u, None)[0] for u in uses]
+            if all(r > 0 and math.isfinite(r) for r in ratios):
+                mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+                if not 1 / _NEAR < mean < _NEAR:
+                    found[parameter.name] = 1 / math.sqrt(mean)
+        return found
+
+    def _values(self, name: str, seed: int) -> torch.Tensor | None:
         """A parameter's values as decided, for a call that has to be sampled."""
         entry = self.decided.get(name)
         if entry is None or not isinstance(entry.decision, Initializer) or entry.parameter.layout.numel > _FACTORIZED:
@@ -106,6 +144,9 @@ class _Walk:
         if node.flow is not Flow.DATA and any(self.tape[u.node].flow is Flow.DATA for u in parameter.uses):
             why = "it reads a state that starts from nothing, step by step: orthogonal, its powers keep every norm"
             return Entry(parameter, _orthogonal(parameter), why, _SAXE)
+        taker = self._taker(node)
+        if taker is not None:
+            return self._maker(parameter, node, taker)
         response, at_twice = (self._response(parameter, node, std) for std in (1.0, 2.0))
         if node.flow is not Flow.DATA or not response > 0:
             why = f"no data passes it by itself: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
@@ -114,6 +155,35 @@ class _Walk:
             why = f"its own scale is divided out; fan_in {parameter.layout.fan_in:g}, σ = 1/√fan_in"
             return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
         return self._for(parameter, use, node, response)
+
+    def _taker(self, node: Node) -> tuple[Node, float] | None:
+        """The call on data that takes what this layer makes of parameters alone as its weight, and its fan-in."""
+        if node.flow is not Flow.WEIGHTS or node.op not in WEIGHT_CALLS - MATMULS:
+            return None
+        place = node
+        for _ in range(12):
+            if len(self.readers[place.id]) != 1:
+                return None
+            place, operand = self.readers[place.id][0]
+            reading = read(place, operand)
+            if place.flow is Flow.DATA:
+                return (place, reading.fan_in) if reading is not None and reading.role in WEIGHTS else None
+            if place.op not in VIEWS:
+                return None
+        return None
+
+    def _maker(self, parameter: Parameter, node: Node, taker: tuple[Node, float]) -> Entry:
+        """A hypernetwork's last layer: it makes weights with E[w²] = 1/n, n the fan-in of the layer that takes them."""
+        self.signals.weights[parameter.name] = Signal(0.0, 1.0)
+        made, n = self.signals.weight(node.id).second, taker[1]
+        why = f"it makes the weight of a layer of fan_in {n:g}: E[w²] = 1/{n:g} there"
+        std = 1 / math.sqrt(n * made) if made > 0 else 1 / math.sqrt(n * parameter.layout.fan_in)
+        return Entry(
+            parameter,
+            _drawn(parameter, std),
+            why,
+            "Chang et al. 2020, Principled weight initialization for hypernetworks",
+        )
 
     def _for(self, parameter: Parameter, use: Use, node: Node, response: float) -> Entry:
         fan_in = parameter.layout.fan_in
@@ -206,6 +276,18 @@ def _drawn(parameter: Parameter, std: float) -> Initializer:
         return _normal(std)
     unit = moments(Orthogonal().draw(parameter.layout))
     return Orthogonal(std / unit[1]) if unit is not None and unit[1] else _normal(std)
+
+
+def _corrected(entry: Entry, factor: float) -> Entry:
+    """The entry with values ``factor`` times as large."""
+    why = f"{entry.reason}; times {factor:.3g}, a mean over all that it is used for"
+    match entry.decision:
+        case Normal(std=std):
+            return replace(entry, decision=Normal(std=std * factor), reason=why)
+        case Orthogonal(gain=gain):
+            return replace(entry, decision=Orthogonal(gain * factor), reason=why)
+        case _:
+            return entry
 
 
 def _orthogonal(parameter: Parameter) -> Initializer:
