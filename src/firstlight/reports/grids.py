@@ -24,7 +24,7 @@ def profile(series: Mapping[str, Sequence[float]], width: int, height: int = 8) 
 
     >>> print(profile({"a": [1.0, 0.1, 0.01]}, width=30, height=3))
           1 ┤●
-        0.1 ┤         ●
+        0.1 ┤          ●
        0.01 ┤                   ●
     """
     shown = [v for values in series.values() for v in values if math.isfinite(v) and v > 0]
@@ -34,8 +34,8 @@ def profile(series: Mapping[str, Sequence[float]], width: int, height: int = 8) 
     for symbol, values in reversed(list(zip(SYMBOLS, series.values(), strict=False))):
         for i, value in enumerate(values):
             column = round(i * (room - 1) / max(len(values) - 1, 1)) if len(values) > 1 else 0
-            row, mark = _place(value, symbol, low, high, height)
-            grid[row][column] = mark
+            line, mark = _place(value, symbol, low, high, height)
+            grid[line][column] = mark
     step = (high - low) / max(height - 1, 1)
     lines = []
     for i, row in enumerate(grid):
