@@ -1,8 +1,9 @@
 """How fast a model takes its weights from a file: ``python benchmarks/load.py [--size 100M|1B] [--turns 3]``.
 
 A Llama of transformers' own is saved as safetensors, and loaded in fresh processes that take turns, the file in the
-page cache. ``filled``: a model that has its memory, weights written, is given the file's. ``made``: no model yet, at
-the end a model with the file's weights. Every time ends after each weight was read once, so that a load that only
+page cache. Above the line, a model that has its memory, weights written, is given the file's; below, there is no model
+yet, and at the end a model with the file's weights. ``mapped`` parameters stay in the file's memory, as those of
+``from_pretrained`` do. Every time ends after each weight was read once, so that a load that only
 maps the file is not ahead. Memory is what a process holds of its own (anonymous), at its most, beyond what it held
 when the clock started; the parent reads it every 2 ms.
 """
@@ -28,7 +29,7 @@ SIZES = {
     "1B": {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 18, "num_attention_heads": 16},
 }
 FILLED = ("firstlight load_", "safetensors load_model", "load_file + copy_")
-MADE = ("firstlight, made", "transformers from_pretrained")
+MADE = ("firstlight, made", "firstlight, made, mapped", "transformers from_pretrained")
 
 
 def config(size: str) -> object:
@@ -53,6 +54,13 @@ def touched(model: torch.nn.Module) -> None:
             parameter.amax()
 
 
+def firstlight_load() -> Callable[..., object]:
+    """``load_``, imported: that is not the load."""
+    import firstlight as fl
+
+    return fl.load_
+
+
 def contender(name: str, size: str, dtype: torch.dtype, folder: Path) -> Callable[[], torch.nn.Module]:
     """What is timed; what it needs is imported and made here."""
     file = folder / "model.safetensors"
@@ -60,14 +68,13 @@ def contender(name: str, size: str, dtype: torch.dtype, folder: Path) -> Callabl
         from transformers import LlamaForCausalLM
 
         return lambda: LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
-    if name == "firstlight, made":
-        import firstlight as fl
-
+    if name.startswith("firstlight, made"):
+        load_ = firstlight_load()
         empty("10M", dtype)
 
         def made() -> torch.nn.Module:
             model = empty(size, dtype)
-            fl.load_(model, file, fresh="keep")
+            load_(model, file, fresh="keep", mapped=name.endswith("mapped"))
             return model
 
         return made
@@ -90,9 +97,8 @@ def contender(name: str, size: str, dtype: torch.dtype, folder: Path) -> Callabl
             return model
 
         return plain
-    import firstlight as fl
-
-    return lambda: (fl.load_(model, file, fresh="keep"), model)[1]
+    load_ = firstlight_load()
+    return lambda: (load_(model, file, fresh="keep"), model)[1]
 
 
 def child(name: str, size: str, dtype: torch.dtype, folder: Path) -> None:
@@ -175,6 +181,8 @@ def main() -> None:
                 found[name].append(measure(name, arguments, folder))
         print(f"{'':30s} {'loaded':>16s} {'every weight read':>20s} {'memory':>12s}")
         for name, runs in found.items():
+            if name == MADE[0]:
+                print("-" * 82)
             times = [statistics.median(r[i] for r in runs) for i in (0, 1)]
             least = [min(r[i] for r in runs) for i in (0, 1)]
             print(

@@ -340,6 +340,13 @@ def test_a_folder_with_several_files_lists_them(tmp_path: Path) -> None:
     refused(tmp_path, "holds 2 files that could be the weights: model-00001.*shards without their index")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.safetensors")
+    refused(tmp_path / "w.safetensors", "is no ordinary file")
+    refused(Path("/dev/zero"), "is no ordinary file")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"

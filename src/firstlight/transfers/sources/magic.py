@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,8 @@ def kind_of(path: Path) -> Kind:
 
 def _head(path: Path) -> tuple[bytes, int]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TransferError(f"{str(path)!r} is no ordinary file: weights are read in any order, a pipe is not")
         with path.open("rb") as file:
             return file.read(32), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
