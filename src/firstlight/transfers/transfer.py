@@ -18,7 +18,7 @@ from ..plans import Keep, Plan
 from ..plans.records import Entry
 from .adapting import Adapt, adapt_matches, chosen_options, prior_of
 from .loaded import Loaded
-from .matching import RULES, Renames, match
+from .matching import RULES, Renames, evidence, match
 from .records import Match, Piece, Shape, Target
 from .sources import Source
 
@@ -71,7 +71,13 @@ class Transfer:
     notes: tuple[str, ...] = field(default=())
 
 
-def transfer(graph: Graph, source: Source, options: Options, buffers: Sequence[Parameter] = ()) -> Transfer:
+def transfer(
+    graph: Graph,
+    source: Source,
+    options: Options,
+    buffers: Sequence[Parameter] = (),
+    source_graph: Graph | None = None,
+) -> Transfer:
     """Decide what a model takes from a source; no value is read.
 
     Args:
@@ -79,6 +85,7 @@ def transfer(graph: Graph, source: Source, options: Options, buffers: Sequence[P
         source: names, shapes and dtypes.
         options: how.
         buffers: the model's other persistent buffers: they match by name alone.
+        source_graph: the source's, where it is a live model.
 
     Raises:
         TransferError: a rename rule does nothing; the source is empty.
@@ -92,7 +99,14 @@ def transfer(graph: Graph, source: Source, options: Options, buffers: Sequence[P
     targets = [Target(p, p in graph.statistics) for p in everything]
     usable, unusable = _usable(source)
     wanted = [t for t in targets if t.name not in skipped]
-    found = match(wanted, usable, renames=options.rename, rules=options.match)
+    found = match(
+        wanted,
+        usable,
+        renames=options.rename,
+        rules=options.match,
+        ours=evidence(graph),
+        theirs=evidence(source_graph) if source_graph is not None else None,
+    )
     head = head_of(graph, default="")
     taken = {t for m in found.matches.values() for t in m.tensors}
     unused = {n: s for n, s in usable.items() if n not in taken}

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..errors import ArgumentError, TransferError
+from ..errors import ArgumentError, FirstlightError, TransferError
 from ..graphs import Graph, Inputs, Slot, slots, structure, trace
 from ..graphs.records import Declared, Parameter, Role
 from ..initializers.base import Initializer
@@ -123,7 +123,8 @@ def load_(
     axes, _ = split(rules)
     graph = structure(model, axes) if inputs is None else trace(model, inputs, axes)
     others, volatile = _other_buffers(model, graph)
-    made = transfer(graph, _Apart.of(opened, model), options, others)
+    theirs = _source_graph(source, inputs)
+    made = transfer(graph, _Apart.of(opened, model), options, others, theirs)
     drawn = _fresh_plan(model, inputs, fresh, rules, made, graph)
     whole = combined(made, drawn, allow_nonfinite=allow_nonfinite)
     outcomes = tuple(_outcomes(made, whole, volatile))
@@ -136,6 +137,18 @@ def load_(
         if share(outcomes) < _LITTLE:
             warnings.warn(report.summary, UserWarning, stacklevel=2)
     return report
+
+
+def _source_graph(source: SourceLike, inputs: Inputs | None) -> Graph | None:
+    """The graph of a live source: traced where it takes the same inputs, else by its modules."""
+    if not isinstance(source, nn.Module):
+        return None
+    if inputs is not None:
+        try:
+            return trace(source, inputs)
+        except FirstlightError:
+            pass  # it is called in another way; its modules still tell something
+    return structure(source)
 
 
 def _fresh_plan(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ...errors import ArgumentError, UnknownNameError
 from ..records import Match, Matching, Piece, Shape, Target
+from .evidence import Evidence
 from .exact import exact
 from .prefixes import prefixed
 from .renames import Renames, apply_renames, matched
@@ -24,6 +25,8 @@ def match(
     *,
     renames: Renames | None = None,
     rules: Sequence[str] = RULES,
+    ours: Mapping[str, Evidence] | None = None,
+    theirs: Mapping[str, Evidence] | None = None,
 ) -> Matching:
     """The matches of a model's tensors with a source's.
 
@@ -32,6 +35,7 @@ def match(
         shapes: the source's, in its order.
         renames: the user's rules. A tensor that one of them renames is found by its new name alone.
         rules: which of exact, prefix, rename and structure are asked.
+        ours, theirs: what the graphs of the model and of the source know of their tensors.
 
     Raises:
         ArgumentError: a rule of this name does not exist, or renames are given without their rule.
@@ -64,7 +68,7 @@ def match(
     if "structure" in rules:
         unmatched = [t for t in _open(targets, matches) if t.name not in reasons]
         free = {n: s for n, s in _unused(shapes, matches).items() if n not in moved}
-        found_by_structure, doubts = structural(unmatched, free)
+        found_by_structure, doubts = structural(unmatched, free, ours, theirs)
         matches |= {found.target: found for found in found_by_structure}
         reasons |= doubts
     return Matching(matches, reasons, tuple(notes))

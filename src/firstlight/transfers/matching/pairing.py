@@ -7,7 +7,7 @@ two pairings would fit equally is left, with the reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from .units import Unit, numbers, template, wide
@@ -68,13 +68,26 @@ def pair_units(sources: Sequence[Unit], targets: Sequence[Unit], depth: tuple[in
     return found
 
 
+def _named_role(unit: Unit, skip: int, beside: Collection[str]) -> str:
+    """The role that a name claims; a single letter claims one only beside the others: q, k and v."""
+    if len(unit.path[-1]) == 1 and not {"q", "k", "v"} <= set(beside):
+        return ""
+    return role(unit.path[skip:], unit.kind)
+
+
+def _claimed(unit: Unit, named: str) -> str:
+    """The role that the graph knows; the name's, where that says the same and more."""
+    return named if not unit.known or named.endswith(f" {unit.known}") else unit.known
+
+
 class _Roles:
     """The role of each unit, by the graph where it knows and by its name where not."""
 
     def __init__(self, sources: Sequence[Unit], targets: Sequence[Unit], depth: tuple[int, int]) -> None:
         self.of: dict[int, str] = {}
         for units, skip in ((sources, depth[0]), (targets, depth[1])):
-            named = settled_gates([u.known or role(u.path[skip:], u.kind) for u in units])
+            letters = {u.path[-1] for u in units}
+            named = settled_gates([_claimed(u, _named_role(u, skip, letters)) for u in units])
             self.of |= {id(u): r for u, r in zip(units, named, strict=True)}
 
     def __call__(self, unit: Unit) -> str:
@@ -121,6 +134,7 @@ def _pair_class(
     _pair_by(sources, targets, [roles(u) for u in sources], [roles(u) for u in targets], found)
     here, there = ([".".join(u.path[d:]) for u in side] for side, d in ((sources, depth[0]), (targets, depth[1])))
     _pair_by(sources, targets, here, there, found)
+    _pair_by_graph(sources, targets, roles, found)
     _pair_numbered(sources, targets, roles, found)
     _pair_by_words(sources, targets, roles, depth, found)
     _pair_by(sources, targets, [roles(u) for u in sources], [roles(u) for u in targets], found)
@@ -147,6 +161,26 @@ def _pair_by(
             found.pairs.append(Pair((partner,), (unit,), f"{mark}, {_named(unit)}"))
             _take(sources, partner)
             _take(targets, unit)
+
+
+def _pair_by_graph(sources: list[Unit], targets: list[Unit], roles: _Roles, found: Pairing) -> None:
+    """Pairs by what both graphs tell: the same role before the same nonlinearity, then the order of the forward."""
+    if not all(u.depth >= 0 for u in (*sources, *targets)):
+        return
+    marks = [
+        [f"{roles(u) or u.kind}, before {u.meets or 'no nonlinearity'}" for u in side] for side in (sources, targets)
+    ]
+    _pair_by(sources, targets, marks[0], marks[1], found)
+    groups = ({u.known for u in side} for side in (sources, targets))
+    for known in sorted(set.intersection(*groups)):
+        here, there = (sorted((u for u in s if u.known == known), key=lambda u: u.depth) for s in (sources, targets))
+        # One behind the other on both sides: what lies side by side has no order.
+        behind = all(len({u.depth for u in side}) == len(side) for side in (here, there))
+        if len(here) == len(there) and behind:
+            for i, (s, t) in enumerate(zip(here, there, strict=True)):
+                found.pairs.append(Pair((s,), (t,), f"{_named(t)}, {i + 1} of {len(here)} along both forwards"))
+                _take(sources, s)
+                _take(targets, t)
 
 
 def _take(units: list[Unit], gone: Unit) -> None:

@@ -11,22 +11,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...graphs.records import Role
 from ..records import Match, Shape, Target
+from .evidence import Evidence
 from .layouts import laid_out
 from .pairing import Pair, Pairing, pair_units
 from .units import Unit, numbers, template, units, weight_of
 from .words import common, role
 
-_KNOWN = {
-    Role.QUERY: "q",
-    Role.KEY: "k",
-    Role.VALUE: "v",
-    Role.OUT: "o",
-    Role.POSITIONAL: "positions",
-    Role.RELATIVE_BIAS: "relative bias",
-}
-_TABLES = (Role.EMBEDDING, Role.POSITIONAL, Role.RELATIVE_BIAS)
 _PARTS = frozenset({"q", "k", "v", "o", "qkv", "kv", "gate", "up", "down", "gate up", "w1", "w2", "w3"})
 Path = tuple[str, ...]
 # Pairs of blocks that were paired before, by what makes blocks alike, and where their own paths began.
@@ -60,14 +51,21 @@ class Series:
         return sum(map(len, self.blocks))
 
 
-def structural(targets: Sequence[Target], shapes: Mapping[str, Shape]) -> tuple[list[Match], dict[str, str]]:
+def structural(
+    targets: Sequence[Target],
+    shapes: Mapping[str, Shape],
+    ours: Mapping[str, Evidence] | None = None,
+    theirs: Mapping[str, Evidence] | None = None,
+) -> tuple[list[Match], dict[str, str]]:
     """The matches by structure, and reasons for the targets that could not be decided.
 
     Args:
         targets: the model's tensors without a match, in the graph's order.
         shapes: the source's tensors that are not used yet.
+        ours, theirs: what the graphs of the model and of the source know; of a file nothing is known.
     """
-    here, there = units(shapes.items()), _of_targets(targets)
+    here = [_informed(u, theirs or {}) for u in units(shapes.items())]
+    there = [_informed(u, ours or {}) for u in units((t.name, t.shape) for t in targets)]
     pairing = _pair_blocks(here, there, (0, 0), {})
     matches, doubts = laid_out(pairing.pairs)
     by_path = {".".join(u.path): u for u in there}
@@ -81,22 +79,14 @@ def structural(targets: Sequence[Target], shapes: Mapping[str, Shape]) -> tuple[
     return matches, {n: r for n, r in (reasons | doubts).items() if n not in found}
 
 
-def _of_targets(targets: Sequence[Target]) -> list[Unit]:
-    """The model's units, with what its graph knows of them."""
-    found = units((t.name, t.shape) for t in targets)
-    records = {t.name: t.parameter for t in targets}
-
-    def informed(unit: Unit) -> Unit:
-        parameter = records[unit.names.get("weight") or next(iter(unit.names.values()))]
-        blocks = parameter.layout.blocks
-        known = "qkv" if parameter.role is Role.ATTENTION and blocks == 3 else _KNOWN.get(parameter.role, "")
-        if parameter.role is Role.ATTENTION and blocks == 2:
-            known = "kv"
-        if parameter.role is Role.EMBEDDING and len(parameter.names) > 1:
-            known = "tokens"  # tied to an output layer, whose name may come first
-        return replace(unit, known=known, out_axis=parameter.layout.out_axis, table=parameter.role in _TABLES)
-
-    return list(map(informed, found))
+def _informed(unit: Unit, known: Mapping[str, Evidence]) -> Unit:
+    """A unit with what its graph knows of it."""
+    found = known.get(unit.names.get("weight") or next(iter(unit.names.values())))
+    if found is None:
+        return unit
+    return replace(
+        unit, known=found.role, meets=found.meets, depth=found.depth, out_axis=found.out_axis, table=found.table
+    )
 
 
 def _pair_blocks(
@@ -173,7 +163,15 @@ def _block(
 
 def _mark(found: Sequence[Unit], depth: int) -> object:
     """What makes two blocks alike: their units' paths within them, and their tensors' shapes."""
-    return tuple((u.path[depth:], tuple(sorted(u.shapes.items())), u.known, u.table, u.out_axis) for u in found)
+    return tuple(
+        (u.path[depth:], tuple(sorted(u.shapes.items())), u.known, u.meets, _rank(u, found), u.table, u.out_axis)
+        for u in found
+    )
+
+
+def _rank(unit: Unit, among: Sequence[Unit]) -> int:
+    """How many of a block's units lie before one: depths themselves grow from block to block."""
+    return sum(u.depth < unit.depth for u in among)
 
 
 def _meeting(sources: Sequence[Unit], targets: Sequence[Unit], depth: tuple[int, int]) -> tuple[Series, Series] | None:

@@ -28,6 +28,7 @@ class Unit:
         shapes: theirs.
         order: the place of its first tensor on its side.
         known: the role the graph gives it, "" where only names are known.
+        meets, depth: what its output meets and how deep it lies, where a forward was traced.
         out_axis: the weight's output axis where it is declared.
         table: whether its weight is looked up, and no map.
     """
@@ -37,6 +38,8 @@ class Unit:
     shapes: Mapping[str, Shape]
     order: int
     known: str = ""
+    meets: str = ""
+    depth: int = -1
     out_axis: int | None = None
     table: bool = False
 

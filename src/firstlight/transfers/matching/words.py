@@ -92,6 +92,8 @@ def _map_role(held: set[str], segments: Sequence[str]) -> str:
     last = segments[-1] if segments else ""
     attention = bool(held & _ATTENTION)
     parts = [letter for letter, words in (("q", _QUERY), ("k", _KEY), ("v", _VALUE)) if held & words]
+    if "query_key_value" in segments:
+        return "qkv by head"  # GPT-NeoX, BLOOM and Falcon stack q, k and v of each head, not of the layer
     if held & _FUSED or parts == ["q", "k", "v"] or last == "c_attn" or (last == "in_proj" and attention):
         return "qkv"
     if "kv" in held or parts == ["k", "v"]:
