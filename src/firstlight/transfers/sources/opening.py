@@ -47,6 +47,7 @@ def open_source(source: SourceLike, *, section: str | None = None) -> Source:
         TransferError: it cannot be read safely; the message names the file, and the tensor where one is at fault.
         ArgumentError: ``source`` is none of these, or has no sections.
 
+    >>> import torch
     >>> source = open_source({"epoch": 3, "model": {"weight": torch.ones(2, 3)}, "optimizer": {}})
     >>> source.label, dict(source.tensors)["weight"].shape
     ("the state dict (section 'model')", (2, 3))
