@@ -197,13 +197,15 @@ def test_a_gradient_scaler_is_seen_through(fused: bool) -> None:
 def test_steps_that_a_scaler_skips_are_no_fault(fused: bool) -> None:
     model = _mlp()
     adam = torch.optim.Adam(model.parameters(), 0.01, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     with fl.watch(model, adam, every=1) as w:
-        for x, y in _batches(60):
+        for i, (x, y) in enumerate(_batches(60)):
             loss = F.cross_entropy(model(x), y)
             w.step(loss)
             adam.zero_grad()
             scaler.scale(loss).backward()
+            if i in (0, 30, 31):
+                model[0].weight.grad[0] = math.inf
             scaler.step(adam)
             scaler.update()
     assert not _loud(w)

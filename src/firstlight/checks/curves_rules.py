@@ -7,6 +7,7 @@ reported on the other (docs/watch.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ BOTTOMLESS = 100.0  # times the start, below zero: without a lower bound
 NEAR_TRIVIAL = 0.06  # of the trivial loss: no better than it
 TREND = 3.0  # standard deviations of the Mann-Kendall score, one chance in 740
 SWING = 0.1  # of the scale: a swing that counts
+CHANCE = 9.0  # standard errors that the medians of tenths may lie apart: three times what ten of them do
 BOUNCE = -0.6  # rank correlation of neighbours: every other step up
 NOISY = 0.5  # noise beside the level: it fluctuates
 WORSE = 0.1  # of the best validation loss: over-fitting
@@ -224,9 +226,10 @@ def _oscillating(curve: Curve, s: Shape) -> Iterator[Finding]:
         return
     late = curve.loss[s.n // 2 : s.n]
     slow = _slow_swing(late)
-    if slow > 3 * SWING * s.scale and slow > 4 * s.error:
+    bound = max(3 * SWING * s.scale, CHANCE * s.noise / math.sqrt(max(1, len(late) // 10)))
+    if slow > bound:
         yield _swinging(
-            curve, s, Severity.WARNING, Evidence("swing of the level", slow, 3 * SWING * s.scale, 0.0, CALIBRATED),
+            curve, s, Severity.WARNING, Evidence("swing of the level", slow, bound, 0.0, CALIBRATED),
             f"the level of the loss swings by {slow:.3g} around {s.tail:.4g} and gets no lower",
         )  # fmt: skip
     elif s.tail > 0 and s.noise > NOISY * s.tail:

@@ -97,8 +97,8 @@ class Meter:
         """
         locals_ = [_local(p) for p in self.parameters]
         # A scaler changes its tensors in place before they are read here.
-        kept = [None if t is None else t.clone() for t in (scale, skipped)]
-        raw = _Raw(step, np.asarray(rates, dtype=np.float64), *kept)
+        kept_scale, kept_skip = (None if t is None else t.clone() for t in (scale, skipped))
+        raw = _Raw(step, np.asarray(rates, dtype=np.float64), kept_scale, kept_skip)
         raw.weight = _norms(locals_)
         if not closure:
             self._gradients(raw)
