@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 
 from .parts import DepthScale, Kind, Place, Stream
 
 _FEWEST = 4
 _NOISE = 1e-5
+_NEAR = 0.7
 
 
 def depth_scales(places: Sequence[Place]) -> tuple[DepthScale, ...]:
@@ -30,7 +30,7 @@ def depth_scales(places: Sequence[Place]) -> tuple[DepthScale, ...]:
         (p.depth, p.backward.squared_norm) for p in layers if p.backward is not None and p.backward.nonfinite == 0
     ]
     cosines = [(p.depth, p.forward.cosine) for p in layers if p.forward is not None and p.forward.cosine is not None]
-    found = [_fit("gradient", gradients), _fit("correlation", _steps(cosines))]
+    found = [_fit("gradient", gradients), _fit("correlation", _distances(cosines))]
     return tuple(f for f in found if f is not None)
 
 
@@ -43,17 +43,14 @@ def _layers(places: Sequence[Place]) -> list[Place]:
     return list(max(by_shape.values(), key=len, default={}).values())
 
 
-def _steps(values: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """|c_{l+1} − c_l|, which decays as the distance to the limit does, as far as it stands above the noise."""
-    found: list[tuple[int, float]] = []
-    sign = 0.0
-    for (depth, a), (_, b) in pairwise(values):
-        step = b - a
-        if abs(step) < _NOISE or abs(1 - b) < _NOISE or (sign and step * sign < 0):
-            break
-        sign = step
-        found.append((depth, abs(step)))
-    return found
+def _distances(cosines: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """1 − c where samples become one (the ordered phase), from where they are near: the rate is the limit's.
+
+    In the chaotic phase the limit lies below one, and the way to it drowns in the scatter of finite layers: no fit.
+    """
+    if not cosines or cosines[-1][1] < _NEAR:
+        return []
+    return [(depth, 1 - c) for depth, c in cosines if _NOISE < 1 - c < 1 - _NEAR]
 
 
 def _fit(of: str, values: Sequence[tuple[int, float]]) -> DepthScale | None:

@@ -313,7 +313,8 @@ class DepthScale:
     """How fast something decays (or grows) with depth: y_l ∝ exp(slope · l), ξ = 1/|slope|.
 
     Args:
-        of: "gradient" (squared norm at the weight layers) or "correlation" (distance of the cosine from its limit).
+        of: "gradient" (squared norm at the weight layers) or "correlation" (1 − cosine of two samples, where that
+            shrinks).
         xi: the depth scale in weight layers; infinite on the critical line.
         slope: per weight layer, negative where y shrinks from the inputs on.
         error: the slope's standard error; ``layers`` how many entered the fit.

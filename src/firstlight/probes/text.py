@@ -50,11 +50,10 @@ def facts(light: Light) -> list[str]:
     elif light.projected:
         lines.append("no loss: gradients of a random projection of the outputs")
     for scale in light.depth_scales:
-        way = "grows" if scale.slope > 0 else "shrinks"
         what = (
             f"gradient, from the outputs back to the inputs: × {math.exp(-scale.slope):.3g} a layer"
             if scale.of == "gradient"
-            else f"distance of samples' cosine from its limit {way}: × {math.exp(scale.slope):.3g} a layer"
+            else f"1 − cosine of samples: × {math.exp(scale.slope):.3g} a layer"
         )
         lines.append(f"{what}, ξ = {scale.xi:.3g} layers")
     for stream in light.streams:
