@@ -235,13 +235,17 @@ def test_every_truncation_of_a_checkpoint_is_refused(zipped: bool, tmp_path: Pat
         refused(tmp_path / "w.pt", r"w\.pt")
 
 
-@pytest.mark.parametrize("make", [torch.sparse_coo_tensor, "quantised", "meta"], ids=["sparse", "quantised", "meta"])
-def test_tensors_without_plain_values_are_named(make: object, tmp_path: Path) -> None:
-    match make:
+@pytest.mark.parametrize("kind", ["sparse", "quantised", "meta", "nested"])
+def test_tensors_without_plain_values_are_named(kind: str, tmp_path: Path) -> None:
+    match kind:
         case "quantised":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch retires the dtype
                 odd = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+        case "nested":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch calls them a prototype
+                odd = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
         case "meta":
             odd = torch.ones(3, device="meta")
         case _:

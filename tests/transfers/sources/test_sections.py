@@ -33,6 +33,7 @@ FRAMEWORKS = {
     "only an average": ({"ema": {"module": weights()}, "updates": 3}, "ema.module"),
     "a loss beside it": ({"loss": torch.tensor(0.3), "net": weights()}, "net"),
     "flat optimizer": ({"model": weights(), "optimizer": {"exp_avg": torch.ones(3)}}, "model"),
+    "a name that looks like an optimizer's": ({"opt": weights(), "epoch": 3}, "opt"),
     "nested": ({"checkpoint": {"model": weights()}}, "checkpoint.model"),
 }
 

@@ -33,7 +33,7 @@ class HeldTensors(Source):
         self._label = label
         self._values = values
         self._notes = (note,) if note else ()
-        self._stored = {n: Stored(tuple(t.shape), t.dtype, place) for n, t in values.items()}
+        self._stored = {n: Stored(() if t.is_nested else tuple(t.shape), t.dtype, place) for n, t in values.items()}
 
     @property
     def label(self) -> str:

@@ -56,14 +56,15 @@ def choose(tree: object, label: str, section: str | None = None) -> Section:
         return _named(found, label, section)
     if not found:
         raise TransferError(f"{label} holds no tensors by name. Save model.state_dict() and load that.")
-    weights = [s for s in found.values() if not any(_NOT_WEIGHTS.search(p) for p in s.path.split("."))]
+    everything = list(found.values())
+    weights = [s for s in everything if not any(_NOT_WEIGHTS.search(p) for p in s.path.split("."))] or everything
     main = [s for s in weights if not any(_COPY.search(p) for p in s.path.split("."))] or weights
     whole = [s for s in main if any(t.dim() for t in s.tensors.values())] or main
     if len(whole) == 1:
         return _noted(whole[0], found)
     raise TransferError(
         f"{label} holds {len(found)} sections, and more than one could be the weights:\n  {_list(found)}\n"
-        f'Name one: section="{(whole or list(found.values()))[0].path}".'
+        f'Name one: section="{whole[0].path}".'
     )
 
 
