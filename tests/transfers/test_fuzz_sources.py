@@ -15,6 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
+
+import firstlight as fl
+from firstlight.errors import TransferError
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -70,6 +74,36 @@ def test_every_cut_is_refused(kind: str, folder: Path) -> None:
     content = KINDS[kind][1]
     for length in range(0, len(content), 1 if kind == "safetensors" else 23):
         assert isinstance(outcome(kind, content[:length], folder), str), length
+
+
+class Small(nn.Module):
+    """A model that the good files fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 3)
+        self.register_buffer("steps", torch.tensor(1))
+        self.register_buffer("none", torch.empty(0, 2))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "nested", "old"])
+def test_a_model_gets_everything_or_nothing(kind: str, folder: Path) -> None:
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+    @given(edits=EDITS)
+    def law(edits: list[tuple[str, int, int]]) -> None:
+        path = folder / KINDS[kind][0]
+        path.write_bytes(damaged(kind, edits))
+        model = Small()
+        before = {name: values.clone() for name, values in model.state_dict().items()}
+        try:
+            report = fl.load_(model, path, fresh="keep", require=0.9)
+        except TransferError:
+            assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+        else:
+            assert {o.name for o in report.outcomes if o.kind == "loaded"} >= {"a.weight"}
+            assert all(values.isfinite().all() for values in model.state_dict().values())
+
+    law()
 
 
 ENTRIES = st.fixed_dictionaries(
