@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import data, healthy, nets
-from .program import Case, adam, fault, r2, sgd
+from .program import Case, adam, fault, mended, r2, sgd
 
 CE, MSE, BCE = F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits
 _VANISHING = "vanishing-forward vanishing-gradient wrong-gain"
@@ -46,22 +46,22 @@ def uniform_005_narrow() -> Case:
 
 @fault(_VANISHING, "0 2", twin=healthy.mlp_he_deep)
 def glorot_on_thirty_relu() -> Case:
-    return Case(nets.glorot(nets.mlp((64, *[64] * 30, 10))), *data.digits(), CE, optimizer=sgd(0.01), steps=200)
+    return Case(nets.glorot(nets.mlp((64, *[64] * 30, 10))), *data.digits(), CE, optimizer=sgd(3e-3), steps=500)
 
 
 @fault(_VANISHING, "0 2", twin=healthy.mlp_he_deep)
 def default_on_thirty_relu() -> Case:
-    return Case(nets.mlp((64, *[64] * 30, 10)), *data.digits(), CE, optimizer=sgd(0.01), steps=200)
+    return Case(nets.mlp((64, *[64] * 30, 10)), *data.digits(), CE, optimizer=sgd(3e-3), steps=500)
 
 
 @fault(_VANISHING, "0 2", twin=healthy.cnn_he)
 def default_on_deep_cnn() -> Case:
-    return Case(nets.cnn(8, 24), *data.pictures(), CE, optimizer=sgd(0.01), steps=150)
+    return Case(nets.cnn(8, 24), *data.pictures(), CE, optimizer=sgd(0.01), steps=400)
 
 
 @fault(_VANISHING, "0 2", twin=healthy.mlp_gelu)
 def default_on_deep_gelu() -> Case:
-    return Case(nets.mlp((64, *[64] * 24, 10), nn.GELU), *data.digits(), CE, optimizer=sgd(0.01), steps=200)
+    return Case(nets.mlp((64, *[64] * 16, 10), nn.GELU), *data.digits(), CE, optimizer=sgd(0.01), steps=500)
 
 
 @fault(_EXPLODING + " saturation rank-collapse", "0 2", twin=healthy.mlp_tanh_deep_orthogonal)
@@ -95,7 +95,7 @@ def one_layer_shrunk() -> Case:
     model = nets.he(nets.mlp((64, *[64] * 8, 10)))
     with torch.no_grad():
         model[8].weight.mul_(1e-9)
-    return Case(model, *data.digits(), CE)
+    return Case(model, *data.digits(), CE, optimizer=sgd(0.01))
 
 
 @fault(_EXPLODING, "6", twin=healthy.mlp_he)
@@ -108,7 +108,9 @@ def one_layer_grown() -> Case:
 
 @fault("vanishing-gradient rank-collapse wrong-gain vanishing-forward", twin=healthy.mlp_sigmoid_shallow)
 def twelve_narrow_sigmoid_layers() -> Case:
-    return Case(nets.mlp((64, *[5] * 12, 10), nn.Sigmoid), *data.digits(), CE, optimizer=sgd(0.1))
+    return Case(
+        nets.mlp((64, *[5] * 12, 10), nn.Sigmoid), *data.digits(), CE, trains=0.6, optimizer=sgd(0.05), steps=1500
+    )
 
 
 @fault("rank-collapse vanishing-gradient vanishing-forward wrong-gain", twin=healthy.mlp_sigmoid_shallow)
@@ -117,7 +119,7 @@ def sigmoid_small_normal() -> Case:
     model = nets.initialized(
         nets.mlp((4, 8, 8, 8, 1), nn.Sigmoid), lambda w: nn.init.normal_(w, 0, 0.05), nn.init.zeros_
     )
-    return Case(model, *data.smooth(), MSE, r2, 0.5, sgd(0.01, 0.0), 400)
+    return Case(model, *data.smooth(), MSE, r2, 0.5, sgd(0.02), 600)
 
 
 @fault("rank-collapse vanishing-gradient vanishing-forward wrong-gain", twin=healthy.mlp_sigmoid_shallow)
@@ -126,8 +128,8 @@ def scalar_to_sigmoid_layers() -> Case:
     model = nets.initialized(
         nets.mlp((1, 69, 69, 69, 1), nn.Sigmoid), lambda w: nn.init.normal_(w, 0, 0.05), nn.init.zeros_
     )
-    x, y = data.smooth()
-    return Case(model, x[:, :1], torch.sin(2 * x[:, :1]), MSE, r2, 0.5, sgd(0.01, 0.0), 400)
+    x, _ = data.smooth()
+    return Case(model, x[:, :1], torch.sin(2 * x[:, :1]), MSE, r2, 0.5, sgd(0.02), 600)
 
 
 @fault("saturation exploding-gradient exploding-forward wrong-gain", "rnn*", twin=healthy.lstm)
@@ -154,7 +156,7 @@ def transposed_convolutions_as_plain() -> Case:
     model = nn.Sequential(*layers, nn.Conv1d(16, 1, 1), nn.Flatten())
     nets.initialized(model, lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"), nn.init.zeros_)
     x, y = data.digits()
-    return Case(model, F.one_hot(y, 10).float()[:, :, None], x, MSE, r2, 2.0, sgd(0.01), 150)
+    return Case(model, F.one_hot(y, 10).float()[:, :, None], x, MSE, r2, 0.3, sgd(0.05), 300)
 
 
 @fault("wrong-fan vanishing-forward vanishing-gradient wrong-gain", "* 2 0", twin=healthy.cnn_depthwise)
@@ -165,7 +167,7 @@ def depthwise_as_plain() -> Case:
         layers += [nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU()]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
     nets.initialized(model, lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"), nn.init.zeros_)
-    return Case(model, *data.pictures(), CE, trains=0.6, optimizer=sgd(0.02), steps=200)
+    return Case(model, *data.pictures(), CE, trains=0.6, optimizer=sgd(0.05), steps=500)
 
 
 class ChainOfExperts(nn.Module):
@@ -223,12 +225,12 @@ def head_much_too_large() -> Case:
     twin=healthy.residual_scaled_without_norm,
 )
 def fifty_residual_blocks_without_norm() -> Case:
-    return Case(nets.he(nets.residual_mlp(50, 32)), *data.digits(), CE, optimizer=sgd(0.01), steps=100)
+    return Case(nets.he(nets.residual_mlp(50, 32)), *data.digits(), CE, optimizer=adam(1e-3), steps=200)
 
 
 @fault("batchnorm-explosion exploding-gradient", "*", twin=healthy.batchnorm_ten)
 def fifty_batchnorm_layers() -> Case:
-    return Case(nets.bn_stack(50, 32), *data.digits(), CE, optimizer=sgd(0.05), steps=150)
+    return Case(nets.bn_stack(50, 32), *data.digits(), CE, trains=0.7, optimizer=sgd(5e-3), steps=400)
 
 
 @fault("attention-collapse", "blocks.*", twin=healthy.vit)
@@ -242,14 +244,25 @@ def attention_without_scale() -> Case:
 @fault("rank-collapse attention-collapse", "blocks.*", twin=healthy.vit)
 def attention_without_skips() -> Case:
     model = nets.Vit(depth=10, skips=False)
-    return Case(model, *data.pictures(), CE, optimizer=adam(1e-3), steps=100)
+    return Case(model, *data.pictures(), CE, optimizer=adam(2e-3), steps=250)
+
+
+def _with_skips(case: Case, code: str) -> bool:
+    for block in case.model.blocks:  # type: ignore[union-attr]
+        block.skips = True
+    return code == "rank-collapse"
+
+
+attention_without_skips = mended(attention_without_skips, _with_skips)
 
 
 @fault("vanishing-forward vanishing-gradient wrong-gain", "0", twin=healthy.dcgan_generator)
 def gan_generator_without_norm() -> Case:
     """N(0, .02) is DCGAN's only because a BatchNorm stands behind every layer."""
     case = healthy.dcgan_generator.build()
-    case.model = nets.generator(norm=False, last=nn.Tanh())
+    layers = list(nets.generator(norm=False))
+    refining = [m for _ in range(4) for m in (nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())]
+    case.model = nets.dcgan_init(nn.Sequential(*layers[:-1], *refining, layers[-1], nn.Tanh()))
     case.optimizer = sgd(0.05)
     return case
 
@@ -266,12 +279,12 @@ class Square(nn.Module):
 
 @fault(_EXPLODING + " non-finite-values", "*", twin=healthy.mlp_he)
 def exponential_layers() -> Case:
-    return Case(nets.glorot(nets.mlp((64, 64, 64, 64, 10), Exp)), *data.digits(), CE)
+    return Case(nets.glorot(nets.mlp((64, 64, 64, 64, 10), Exp)), *data.digits(), CE, optimizer=adam(1e-3))
 
 
 @fault(_EXPLODING + " non-finite-values", "*", twin=healthy.mlp_he)
 def squaring_layers() -> Case:
-    return Case(nets.he(nets.mlp((64, *[64] * 8, 10), Square)), *data.digits(), CE)
+    return Case(nets.he(nets.mlp((64, *[64] * 8, 10), Square)), *data.digits(), CE, optimizer=adam(3e-4))
 
 
 @fault(_VANISHING, "0", twin=healthy.mlp_tanh_deep_orthogonal)
@@ -288,7 +301,7 @@ def layernorm_scale_zero() -> Case:
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             nn.init.zeros_(module.weight)
-    return Case(model, *data.pictures(), CE, optimizer=sgd(0.05), steps=100)
+    return Case(model, *data.pictures(), CE, optimizer=sgd(0.05), steps=300)
 
 
 @fault("zero-norm-scale no-gradient constant-init dead-units", "*", twin=healthy.vgg_batchnorm)

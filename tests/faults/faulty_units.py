@@ -62,14 +62,14 @@ def experts_from_one_copy() -> Case:
         model.down[:] = model.down[:1].clone()
         model.router.weight.zero_()
         model.router.bias.zero_()
-    return Case(model, *data.digits(), CE, trains=2.0)
+    return Case(model, *data.digits(), CE)
 
 
 @fault("duplicated-draws symmetric-units", "heads.*", twin=healthy.ensemble_of_heads)
 def heads_copied() -> Case:
     model = nets.Heads()
     model.heads = nn.ModuleList([copy.deepcopy(model.heads[0]) for _ in range(4)])
-    return Case(model, *data.digits(), CE, trains=2.0)
+    return Case(model, *data.digits(), CE)
 
 
 @fault("duplicated-draws", "2 4 6", twin=healthy.mlp_he)
@@ -79,7 +79,7 @@ def one_seed_for_every_layer() -> Case:
         if isinstance(layer, nn.Linear):
             torch.manual_seed(0)
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return Case(model, *data.digits(), CE, trains=2.0)
+    return Case(model, *data.digits(), CE)
 
 
 @fault("dead-units no-gradient", "0 1 2 3", twin=healthy.mlp_he)
@@ -119,7 +119,7 @@ def tanh_saturated_by_weights() -> Case:
     model = nets.initialized(
         nets.mlp((64, 64, 64, 64, 10), nn.Tanh), lambda w: nn.init.normal_(w, 0, 5.0), nn.init.zeros_
     )
-    return Case(model, *data.digits(), CE, trains=0.9, optimizer=sgd(1e-3))
+    return Case(model, *data.digits(), CE, trains=0.9, optimizer=sgd(0.01))
 
 
 @fault("saturation wrong-gain exploding-forward", "0 1 2 3", twin=healthy.mlp_sigmoid_shallow)
@@ -127,7 +127,7 @@ def sigmoid_saturated_by_weights() -> Case:
     model = nets.initialized(
         nets.mlp((64, 64, 64, 10), nn.Sigmoid), lambda w: nn.init.normal_(w, 0, 20.0), nn.init.zeros_
     )
-    return Case(model, *data.digits(), CE, trains=0.9, optimizer=sgd(1e-3))
+    return Case(model, *data.digits(), CE, trains=0.9, optimizer=sgd(0.05), steps=400)
 
 
 @fault("saturation vanishing-gradient", "rnn*", twin=healthy.lstm)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 Fill = Callable[[torch.Tensor], object]
-WITH_WEIGHT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+WITH_WEIGHT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 def initialized(model: nn.Module, weight: Fill | None = None, bias: Fill | None = None) -> nn.Module:
@@ -36,7 +37,7 @@ def mlp(
     widths: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU, last: Sequence[nn.Module] = ()
 ) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(widths[:-2], widths[1:-1], strict=True):
+    for a, b in pairwise(widths[:-1]):
         layers += [nn.Linear(a, b), activation()]
     return nn.Sequential(*layers, nn.Linear(*widths[-2:]), *last)
 

@@ -8,7 +8,7 @@ from ..probes.records import Kind, Place
 from .looking import Look, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
-from .signal import advice, described
+from .signal import cure, described
 
 ALIKE, SAME = 1e-3, 1e-5  # share of the signal that tells samples apart: a warning, an error
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
@@ -47,6 +47,7 @@ def _samples(look: Look) -> Iterator[Finding]:
     before = look.weight_before(first) if first.kind is not Kind.WEIGHT else first
     attends = any(p.kind is Kind.SOFTMAX or p.kind is Kind.ATTENTION for p in look.light.places)
     weight = look.weight_of(before)
+    remedy, repair = cure(look, weight, [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters])
     yield Finding(
         "rank-collapse",
         Severity.ERROR if end < SAME * start else Severity.WARNING,
@@ -60,8 +61,8 @@ def _samples(look: Look) -> Iterator[Finding]:
         if attends and not look.light.of(Kind.JOIN)
         else f"each layer keeps less of the difference between samples, from {where_of(cause_at)} on: "
         + described(weight),
-        f"draw the weights larger: {advice(weight)}; or add skip connections or norms",
-        replanned(look.light, [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]),
+        f"{remedy}; or add skip connections or norms",
+        repair,
     )
 
 

@@ -13,6 +13,9 @@ LARGE, HUGE = 10.0, 100.0
 SMALL, TINY = 1e-2, 1e-4
 TARGETS, FAR_TARGETS = 30.0, 1e3
 _LECUN = "LeCun et al. 1998, Efficient BackProp: zero mean, unit variance"
+# A column that is constant but for rounding stays as it is.
+_STANDARDIZE = """mean, std, largest = {name}.mean(0), {name}.std(0), {name}.abs().amax(0)
+{name} = ({name} - mean) / torch.where(std > 1e-5 * largest, std, 1.0)"""
 _SQUARES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 
@@ -48,7 +51,7 @@ def _inputs(look: Look) -> Iterator[Finding]:
             ),
             f"inputs reach the first layer with rms {size:.3g}{offset}; its weights are made for about 1",
             "subtract each feature's mean and divide by its standard deviation, from the training data",
-            "inputs = (inputs - inputs.mean(0)) / (inputs.std(0) + 1e-8)",
+            _STANDARDIZE.format(name="inputs"),
         )
         return
 
@@ -67,11 +70,10 @@ def _arrives(look: Look, size: float) -> bool:
             continue
         if weight.fan_in <= 0 or "recurrent" in weight.role:
             return True
-        bias = look.bias_of(place)
-        own = 0.0 if bias is None else bias.second
+        # What varies with the sample came from the inputs: a bias does not.
+        varying = place.forward.second * (place.forward.sample_spread or 0.0)
         expected = weight.fan_in * weight.second * size**2
-        got = max(place.forward.second - own, 0.0)
-        return got > 1e-3 * expected if size > 1 else got < 1e3 * expected
+        return place.forward.second > 1e-3 * expected if size > 1 else varying < 1e3 * expected
     return True
 
 
@@ -102,5 +104,5 @@ def _targets(look: Look) -> Iterator[Finding]:
         f"the targets have mean {targets.mean:.3g} and standard deviation {targets.std:.3g}, the outputs start at "
         f"rms {own:.3g}",
         "train on (targets − mean) / std and undo it when predicting",
-        "targets = (targets - targets.mean(0)) / (targets.std(0) + 1e-8)",
+        _STANDARDIZE.format(name="targets"),
     )

@@ -5,7 +5,7 @@ Each family's file makes its findings alone; here what one finding explains of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -31,8 +31,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = MappingProxyType(
         "non-finite-weights": _SIZES | {"non-finite-values", "non-finite-gradients"},
         "non-finite-values": _SIZES,
         "non-finite-gradients": frozenset({"exploding-gradient", "vanishing-gradient"}),
-        "constant-init": _LOST
-        | {"symmetric-units", "duplicated-draws", "exploding-forward", "saturation", "large-head"},
+        "constant-init": _LOST | {"symmetric-units", "exploding-forward", "saturation", "large-head"},
         "symmetric-units": frozenset({"rank-collapse", "duplicated-draws"}),
         "zero-norm-scale": _LOST,
         "dead-units": _LOST | {"wrong-prior"},
@@ -54,19 +53,20 @@ EXPLAINS: Mapping[str, frozenset[str]] = MappingProxyType(
             "vanishing-gradient exploding-gradient rank-collapse large-head wrong-prior vanishing-forward"
         ),
         "vanishing-forward": words("vanishing-gradient rank-collapse"),
-        "rank-collapse": words("vanishing-gradient exploding-gradient"),
+        "rank-collapse": words("exploding-gradient"),
         "attention-collapse": words("vanishing-gradient rank-collapse exploding-gradient"),
         "hidden-softmax": words("vanishing-forward vanishing-gradient rank-collapse attention-collapse saturation"),
         "softmax-over-one": words(
             "vanishing-gradient rank-collapse no-gradient constant-init wrong-prior unreachable-targets"
         ),
-        "no-gradient": words("vanishing-gradient constant-init"),
-        "unreachable-targets": frozenset({"unscaled-targets"}),
+        "no-gradient": words("vanishing-gradient constant-init dead-units rank-collapse vanishing-forward"),
+        "unreachable-targets": frozenset({"unscaled-targets", "dead-units", "no-gradient"}),
         "untied-weights": frozenset({"duplicated-draws"}),
-        "exploding-gradient": frozenset(),
+        "vanishing-gradient": words("rank-collapse"),
     }
 )
 _RANKS = list(Severity)
+_ALL = 0.9  # of a layer's units dead: then hardly anything passes
 
 
 def diagnose(light: Light) -> Findings:
@@ -98,24 +98,25 @@ def diagnose(light: Light) -> Findings:
     return sorted_findings(_roots(found))
 
 
-def _roots(found: Iterable[Finding]) -> list[Finding]:
-    """The findings that no other explains, each as severe as the worst that it explains."""
-    left = list(found)
-    kept: list[Finding] = []
-    for finding in left:
-        above = [f for f in left if f is not finding and finding.code in EXPLAINS.get(f.code, frozenset())]
-        above = [
-            f
-            for f in above
-            if f.code not in EXPLAINS.get(finding.code, frozenset()) or left.index(f) < left.index(finding)
-        ]
-        if not [f for f in above if f.severity is not Severity.NOTE]:
-            kept.append(finding)
-    return [_at_least(f, [o for o in left if o.code in EXPLAINS.get(f.code, frozenset())]) for f in kept]
+def _roots(found: Sequence[Finding]) -> list[Finding]:
+    """The findings that no other explains, each as severe as the worst that it explains.
+
+    Of two that explain each other the first one stands: families are asked causes first.
+    """
+    kept = []
+    for i, finding in enumerate(found):
+        above = (o for j, o in enumerate(found) if _explains(o, finding) and not (_explains(finding, o) and j > i))
+        if not any(above):
+            explained = [o.severity for o in found if _explains(finding, o)]
+            worst = min([finding.severity, *explained], key=_RANKS.index)
+            kept.append(replace(finding, severity=worst))
+    return kept
 
 
-def _at_least(finding: Finding, explained: Iterable[Finding]) -> Finding:
-    if finding.severity is Severity.NOTE:
-        return finding
-    worst = min([finding.severity, *(f.severity for f in explained)], key=_RANKS.index)
-    return replace(finding, severity=worst)
+def _explains(one: Finding, other: Finding) -> bool:
+    """Whether the one is why the other was found. A note explains nothing, nor do some dead units the loss of all."""
+    if one is other or one.severity is Severity.NOTE:
+        return False
+    if one.code == "dead-units" and one.evidence[0].value < _ALL and other.code in _LOST:
+        return False
+    return other.code in EXPLAINS.get(one.code, frozenset())

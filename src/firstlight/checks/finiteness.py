@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..probes.records import Kind, Origin
 from .looking import Look
@@ -13,10 +14,12 @@ _CURES = {
     "log": "keep its argument positive: torch.log(x.clamp_min(1e-6)), or log_softmax for probabilities",
     "sqrt": "keep its argument away from zero: torch.sqrt(x + 1e-8)",
     "div": "keep its divisor away from zero: x / (y + 1e-8)",
-    "exp": "keep its argument bounded: subtract the maximum first, or clamp",
     "softmax": "leave at least one entry of every row unmasked",
     "norm": "add a small number under the root: (x.square().sum(-1) + 1e-12).sqrt()",
 }
+
+
+_SMALLER = "draw the weights for what they meet, so that nothing grows: fl.init_(model, 'auto', inputs=x)"
 
 
 def rules(look: Look) -> Iterator[Finding]:
@@ -77,7 +80,7 @@ def _of_origin(look: Look, origin: Origin) -> Iterator[Finding]:
     given = f", from inputs {origin.given}" if origin.given else ""
     if origin.what == "loss":
         where = _first_lost(look) or where
-    yield _finding(
+    found = _finding(
         "non-finite-values",
         where,
         position,
@@ -85,6 +88,9 @@ def _of_origin(look: Look, origin: Origin) -> Iterator[Finding]:
         f"{origin.op} makes the first {origin.value}{given}",
         cure or "look at what it is given: a value outside its domain, or one that grew too large",
     )
+    grew = origin.value == "inf" and not cure
+    names = [n for p in look.light.of(Kind.WEIGHT) for n in p.parameters]
+    yield replace(found, repair=replanned(look.light, names), remedy=_SMALLER) if grew else found
 
 
 def _first_lost(look: Look) -> str:

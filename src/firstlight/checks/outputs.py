@@ -14,8 +14,10 @@ from .looking import WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
 
-EXCESS = 1.0  # excess of the first loss over chance, as a multiple of log C: a warning
+EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
 FAR = 10.0  # an error
+_EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
+_UNIT = 10.0  # rms of outputs beyond which the gradient is large for another reason
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "sigmoid": (0.0, 1.0),
@@ -236,18 +238,17 @@ def _range(loss: Loss, last: Place) -> Iterator[Finding]:
 def _reduction(look: Look, loss: Loss) -> Iterator[Finding]:
     """A loss that is a sum over the batch: gradients are as many times larger as there are terms.
 
-    Exact where the call says ``reduction="sum"``. Otherwise the value is compared with the mean square of two
-    independent values of the measured moments, times their count (within 30 %). Adam and its kin divide a constant
-    factor out: there it is a note.
+    Exact where the call says ``reduction="sum"``. Of a loss written by hand the gradient to the outputs tells:
+    averaged, the sizes of its entries add up to about one whatever the batch; 8 a sample is a sum over samples and
+    outputs. Adam and its kin divide a constant factor out: there it is a note.
     """
     terms = look.light.batch
     summed = loss.reduction == "sum"
-    p, y = loss.predictions, loss.targets
-    if not loss.op and p is not None and y is not None and p.shape == y.shape:
-        count = math.prod(p.shape)
-        each = p.std**2 + y.std**2 + (p.mean - y.mean) ** 2
-        summed = count > 16 and each > 0 and abs(loss.value / (each * count) - 1) < 0.3
-        terms = count
+    if not loss.op and not look.light.projected:
+        end = next((p for p in reversed(look.light.places) if p.backward is not None), None)
+        if end is not None and end.backward is not None and rms(end) < _UNIT:
+            terms = end.backward.count
+            summed = end.backward.mean_abs * terms > _EACH * look.light.batch
     if not summed or terms < 8:
         return
     adaptive = look.light.optimizer in _ADAPTIVE
@@ -280,8 +281,9 @@ def _sign(loss: Loss) -> Iterator[Finding]:
 def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     """The first loss against chance: log C + s²/2 for C classes and logits of standard deviation s.
 
-    Bounds: an excess over the entropy of the targets of log C is a warning, of 10 log C an error. A He-scaled head
-    (s² = 2 at a unit signal) starts 1 nat above chance and is healthy. Where the excess does not vary with the sample,
+    Bounds: an excess over the entropy of the targets of 3 log C is a warning, of 10 log C an error: past s² = 2 log C
+    the largest logit alone decides, and healthy networks go past that (a He head on a unit signal starts 1 nat above
+    chance, one on a residual stream without norms 4). Where the excess does not vary with the sample,
     the bias makes it.
     """
     if look.light.origin is not None or loss.op not in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ..graphs import Role
 from ..probes.records import Kind, Place, Weight
@@ -15,6 +16,7 @@ _EXACT = "exact"
 def rules(look: Look) -> Iterator[Finding]:
     """Findings about parameters that training would not change. All are exact."""
     yield from _cut(look)
+    yield from _flat(look)
     yield from _unused(look)
     yield from _frozen(look)
     yield from _optimizer(look)
@@ -49,6 +51,35 @@ def _cut(look: Look) -> Iterator[Finding]:
         "take the cut out of the forward, or set requires_grad=False for what is meant to stay",
         f"# remove .detach() / torch.no_grad() / .data / .item() / .numpy() / argmax / round{between} from the forward",
     )
+
+
+def _flat(look: Look) -> Iterator[Finding]:
+    """A place on the trunk where the gradient turns to exactly zero, though nothing before it is dead or zero.
+
+    Rounding, comparisons and signs have a derivative of zero everywhere: autograd passes it on without a word.
+    """
+    path = [p for p in look.trunk if p.backward is not None and p.kind is not Kind.INPUT]
+    for place, behind in pairwise(path):
+        if place.backward is None or behind.backward is None or place.backward.zeros < 1 or behind.backward.zeros == 1:
+            continue
+        weight = look.weight_of(behind)
+        dead = behind.forward is not None and (behind.forward.dead == 1.0 or behind.forward.saturated == 1.0)
+        if dead or (weight is not None and weight.second == 0) or behind.op in ("softmax", "hardtanh", "relu6"):
+            continue
+        if place.forward is not None and (place.forward.second == 0 or place.forward.dead == 1.0):
+            continue
+        yield Finding(
+            "no-gradient",
+            Severity.ERROR,
+            where_of(place),
+            place.position,
+            (Evidence("share of the gradient that is exactly zero", place.backward.zeros, 1.0, 0.0, _EXACT),),
+            f"between {where_of(place)} and {where_of(behind)} stands a call whose derivative is zero everywhere: "
+            "round, floor, sign, a comparison, or a clamp that all values are beyond",
+            "replace it, or pass the gradient straight through: x + (round(x) − x).detach()",
+            "# behind the rounding: x = x + (torch.round(x) - x).detach()",
+        )
+        return
 
 
 def _unused(look: Look) -> Iterator[Finding]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ..graphs import Role
 from ..probes.records import Kind, Place, Weight
 from ..schemes.auto_rules import sine_factor
-from .looking import WEIGHTS, Look, rms, where_of
+from .looking import RECURRENT, WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
 from .signal import described
 
-OFF = 2.25  # σ² · fan_in beyond what any known rule gives, by this factor
+OFF = 2.25  # σ² · fan_in beyond what any known rule gives, by this factor, for one weight alone
 _RULES = (("LeCun's", 1.0), ("He's", 2.0), ("tanh's 5/3", 25 / 9))
 _LOWEST, _HIGHEST = 1 / 3, 25 / 9
+_ERRORS = 5.0  # standard errors of a sample variance, √(2/N) each
+_ONE_MAP = WEIGHTS - RECURRENT - {str(Role.ATTENTION)}  # a stack of gates, or of q, k and v, has torch's own rule
+_LOOSE = 0.35  # a comparison within more than this says nothing
 SINE = 10.0  # second moment of a sine's argument
 
 
@@ -40,17 +44,21 @@ def _fans(look: Look) -> Iterator[Finding]:
 
     torch reads fans off the shape; groups, strides of transposed convolutions, matrices stored as (in, out) and stacks
     of experts are not in it. σ² · n is compared with 1, 2 and 25/9 (LeCun, He, tanh) within five standard errors of a
-    sample variance, √(2/N) each; the true one must lie a factor 2.25 outside all rules, torch's own 1/3 included. A
-    norm behind the weight undoes its scale: no finding.
+    sample variance, √(2/N) each. By the true fan it must fit none of them, torch's own 1/3 included; one weight alone
+    must lie a factor 2.25 outside them all, several must agree in the rule. A norm behind the weight undoes its scale:
+    no finding.
     """
+    matches = {w.name: match for w in look.light.weights if (match := _misread(w)) is not None}
     for weight in look.light.weights:
-        match = _misread(weight)
+        match = matches.get(weight.name)
         if match is None:
+            continue
+        agreed = [n for n, m in matches.items() if m[:2] == match[:2]]
+        if len(agreed) < 2 and _LOWEST / OFF < weight.second * weight.fan_in < _HIGHEST * OFF:
             continue
         rule, which, fan = match
         own = weight.second * weight.fan_in
         place = next((p for p in look.light.places if p.weight == weight.name), None)
-        same = [w.name for w in look.light.weights if _misread(w) is not None]
         yield Finding(
             "wrong-fan",
             Severity.WARNING,
@@ -64,27 +72,28 @@ def _fans(look: Look) -> Iterator[Finding]:
             ),
             f"its scale is {rule} rule with {which} = {fan:g} as read off the shape {weight.shape}; one unit of "
             f"this layer sums {weight.fan_in:g} inputs"
-            + (f" (and {len(same) - 1} more weights)" if len(same) > 1 else ""),
+            + (f" (and {len(agreed) - 1} more weights)" if len(agreed) > 1 else ""),
             "scale by the layer's true fan: fl.init_ knows groups, strides and stacks",
-            replanned(look.light, same),
+            replanned(look.light, agreed),
         )
         return
 
 
 def _misread(weight: Weight) -> tuple[str, str, float] | None:
-    if weight.role not in WEIGHTS or len(weight.shape) < 2 or weight.normalized or weight.fan_in <= 0:
+    if weight.role not in _ONE_MAP or len(weight.shape) < 2 or weight.normalized or weight.fan_in <= 0:
         return None
-    if weight.constant or weight.count < 32 or abs(weight.mean) > 0.2 * math.sqrt(weight.second):
+    if weight.constant or not weight.count or abs(weight.mean) > 0.2 * math.sqrt(weight.second):
         return None
-    own = weight.second * weight.fan_in
-    if _LOWEST / OFF < own < _HIGHEST * OFF:
-        return None
-    tolerance = 5 * math.sqrt(2 / weight.count)
-    if tolerance > 0.35:
+    tolerance = _ERRORS * math.sqrt(2 / weight.count)
+    if tolerance > _LOOSE:
         return None
     fan_in, fan_out = torch_fans(weight.shape)
+    true = (1 / 3, *(value for _, value in _RULES))
+    fans = _meant(weight)
+    if any(abs(weight.second * fan / value - 1) < tolerance for fan in fans for value in true):
+        return None
     for which, fan in (("fan_in", fan_in), ("fan_out", fan_out)):
-        if fan in (weight.fan_in, weight.fan_out):
+        if fan in fans:
             continue
         for rule, value in _RULES:
             if abs(weight.second * fan / value - 1) < tolerance:
@@ -94,6 +103,17 @@ def _misread(weight: Weight) -> tuple[str, str, float] | None:
         if abs(glorot - 1) < tolerance:
             return "Glorot's", "(fan_in + fan_out)/2", (fan_in + fan_out) / 2
     return None
+
+
+def _meant(weight: Weight) -> tuple[float, ...]:
+    """The fans that a rule may have been meant to take.
+
+    Of a transposed convolution torch's fan_in is its true fan_out; a decoder that grows by it loses the signal where
+    that is four times the fan_in and more, and nobody who asks for ``fan_in`` means it.
+    """
+    if weight.role == str(Role.CONV_TRANSPOSED) and weight.fan_out >= 4 * weight.fan_in:
+        return (weight.fan_in,)
+    return (weight.fan_in, weight.fan_out, (weight.fan_in + weight.fan_out) / 2)
 
 
 def _sines(look: Look) -> Iterator[Finding]:

@@ -9,14 +9,15 @@ the depth. The bounds are how far from one it may end.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ..graphs import Role
 from ..initializers import Constant
+from ..plans import Plan
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, gradient_norm, rms, segments, where_of
 from .records import Evidence, Finding, Severity
-from .repairs import overridden, replanned
+from .repairs import TO_TANH, overridden, replanned
 
 FAR, LOST = 1e3, 1e6  # amplitude over the depth: a warning, an error
 BOTH, BOTH_LOST = 1e-4, 1e-8  # the same for forward times backward, where both vanish
@@ -95,19 +96,18 @@ def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
 def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
     """The norm of the gradient at the first weight's output beside that at the head's.
 
-    Bounds: as forward. Where forward and backward both shrink, the weights' gradients shrink by their product: a
-    factor 10⁻⁴ is a warning and 10⁻⁸ an error (measured: torch's default in a ReLU network reaches 10⁻⁴ near eight
-    layers, where plain SGD begins to stall, and 10⁻⁸ near sixteen, where Adam's ε stops it too). A stack of batch norms
-    without skips makes the gradient's norm grow by √(π/(π − 1)) = 1.211 a layer (Yang et al. 2019, arXiv 1902.08129);
-    there a factor 100 is a warning.
+    Bounds: as forward. Where the trunk has norms, gradients are taken relative to their values. Where forward and
+    backward both shrink, the weights' gradients shrink by their product: a factor 10⁻⁴ is a warning and 10⁻⁸ an error
+    (measured: torch's default in a ReLU network reaches 10⁻⁴ near eight layers, where plain SGD begins to stall, and
+    10⁻⁸ near sixteen, where Adam's ε stops it too). A stack of batch norms without skips makes the gradient's norm grow
+    by √(π/(π − 1)) = 1.211 a layer (Yang et al. 2019, arXiv 1902.08129); there a factor 100 is a warning.
     """
     path = [p for p in look.trunk if p.kind in (Kind.WEIGHT, Kind.JOIN) and gradient_norm(p) is not None]
     if look.head is None or len(path) < 3 or any(look.is_zero(p) for p in look.trunk) or _has_zero_scale(look):
         return
-    first, last = gradient_norm(path[0]), gradient_norm(look.head)
-    if not first or not last:
+    factor = _backward_factor(look, path)
+    if factor is None:
         return
-    factor = first / last
     norms = [p for p in look.trunk if p.kind is Kind.NORM and p.op == "batch_norm"]
     joins = [p for p in path if p.kind is Kind.JOIN]
     if factor > STACK and len(norms) >= 10 and not joins:
@@ -122,6 +122,24 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
             yield _gradient(look, path, factor, "vanishing-gradient", factor < 1 / LOST or both < BOTH_LOST, both)
     else:
         return
+
+
+def _backward_factor(look: Look, path: Sequence[Place]) -> float | None:
+    """The gradient's norm at the first weight's output over that at the last place.
+
+    A norm divides by the size of what it is given, so behind one the gradient to a small value is large: where the
+    trunk has norms, each gradient is taken relative to its value, g · rms(x), from before the head.
+    """
+    if look.head is None:
+        return None
+    normed = any(p.kind is Kind.NORM for p in look.trunk)
+    last = look.before(look.head) if normed else look.head
+    if last is None:
+        return None
+    ahead, behind = gradient_norm(path[0]), gradient_norm(last)
+    if not ahead or not behind:
+        return None
+    return ahead * rms(path[0]) / (behind * rms(last)) if normed and rms(last) else ahead / behind
 
 
 def _gain_of(look: Look) -> float:
@@ -145,7 +163,6 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     layers = [p for p in path if p.kind is Kind.WEIGHT]
     joins = [p for p in path if p.kind is Kind.JOIN]
     rate = factor ** (2 / max(len(path) - 1, 1))
-    light = look.light
     if growing and len(joins) >= _JOINS and (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)) > _GROWTH:
         return _residual(look, joins, factor)
     code = "exploding-forward" if growing else "vanishing-forward"
@@ -168,6 +185,7 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         verb = "grow" if growing else "shrink"
         cause = f"all {len(layers)} layers {verb} the signal, from {where_of(place)} on: {described(weight)}"
         names = [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]
+    remedy, repair = cure(look, weight, names)
     return Finding(
         code,
         Severity.ERROR if lost or (not alone and _gradients_lost(look)) else Severity.WARNING,
@@ -175,8 +193,8 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         place.position,
         tuple(evidence),
         cause,
-        f"draw {'this weight' if alone else 'these weights'} for what they meet: {advice(weight)}",
-        replanned(light, names),
+        remedy,
+        repair,
     )
 
 
@@ -223,6 +241,7 @@ def _gradient(
     if both is not None:
         evidence.append(Evidence("forward × backward over the depth", both, BOTH, 1.0, "calibration"))
     verb = "grows" if factor > 1 else "shrinks"
+    remedy, repair = cure(look, look.weight_of(inner), names)
     return Finding(
         code,
         Severity.ERROR if lost else Severity.WARNING,
@@ -230,8 +249,8 @@ def _gradient(
         inner.position,
         tuple(evidence),
         f"the gradient {verb} at each of {len(path)} layers on its way back: {described(look.weight_of(inner))}",
-        f"draw these weights for what they meet: {advice(look.weight_of(inner))}",
-        replanned(look.light, names),
+        remedy,
+        repair,
     )
 
 
@@ -289,6 +308,18 @@ def described(weight: Weight | None) -> str:
     if not known and abs(own / glorot - 1) < 0.1:
         known = "Glorot's rule"
     return f"its weights have σ² · fan_in = {own:.3g}{f' ({known})' if known else ''}{met}"
+
+
+def cure(look: Look, weight: Weight | None, names: Collection[str]) -> tuple[str, Callable[[], Plan] | str]:
+    """The remedy for weights of the wrong scale, and what carries it out.
+
+    No scale mends a stack of sigmoids: their common ½ is the same for all samples and outweighs what differs, and
+    their slope is at most ¼.
+    """
+    sigmoids = sum(p.op == "sigmoid" for p in look.trunk if look.head is None or p.index < look.head.index)
+    if weight is not None and weight.meets == "sigmoid" and sigmoids > 1:
+        return "use tanh in place of the sigmoid: σ(2z) = (1 + tanh z)/2, without the common ½", TO_TANH
+    return f"draw the weights for what they meet: {advice(weight)}", replanned(look.light, names)
 
 
 def advice(weight: Weight | None) -> str:

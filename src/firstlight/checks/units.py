@@ -55,9 +55,10 @@ def expected_dead(cosine: float, rows: int) -> float:
 def _dead(look: Look) -> Iterator[Finding]:
     """Units that are zero on every row, against the share that a centred draw leaves.
 
-    Bounds: the expected share + 0.25 is a warning; ½ + 3 standard errors an error, since no draw of zero mean kills
-    more than half (Lu et al. 2019, arXiv 1903.06733, gives the all-dead case); a layer without a living unit always.
-    Half of the *values* being zero is what ReLU does, and no death.
+    Bounds: the expected share P + 0.25, or + 3 √(P(1 − P)/units) in a narrow layer, is a warning; ½ + 3 standard
+    errors an error, since no draw of zero mean kills more than half (Lu et al. 2019, arXiv 1903.06733, gives the
+    all-dead case); a layer without a living unit always. Half of the *values* being zero is what
+    ReLU does, and no death.
     """
     for place in look.light.of(Kind.ACTIVATION):
         seen = place.forward
@@ -67,9 +68,10 @@ def _dead(look: Look) -> Iterator[Finding]:
         if look.is_zero(before) or (before.forward is not None and before.forward.second == 0):
             continue
         expected = _expected_at(before, seen.rows)
+        bound = expected + max(MORE_DEAD, 3 * math.sqrt(expected * (1 - expected) / seen.units))
         surely = 0.5 + 3 * 0.5 / math.sqrt(seen.units)
         all_dead = seen.dead == 1.0
-        if not all_dead and (seen.units < _FEWEST_UNITS or seen.dead <= expected + MORE_DEAD):
+        if not all_dead and (seen.units < _FEWEST_UNITS or seen.dead <= bound):
             continue
         bias = look.bias_of(before)
         shifted = bias is not None and abs(bias.mean) > 3 * bias.std and bias.mean < 0
@@ -83,7 +85,7 @@ def _dead(look: Look) -> Iterator[Finding]:
             Severity.ERROR if all_dead or seen.dead > surely else Severity.WARNING,
             where_of(before),
             place.position,
-            (Evidence("share of dead units", seen.dead, expected + MORE_DEAD, expected, "E[Φ(−t√(c/(1−c)))^N]"),),
+            (Evidence("share of dead units", seen.dead, bound, expected, "E[Φ(−t√(c/(1−c)))^N]"),),
             cause,
             "set the bias to zero and draw the weights with zero mean",
             replanned(look.light, before.parameters),
@@ -92,8 +94,10 @@ def _dead(look: Look) -> Iterator[Finding]:
 
 
 def _expected_at(before: Place, rows: int) -> float:
-    cosine = None if before.forward is None else before.forward.cosine
-    return expected_dead(cosine, rows) if cosine is not None else 0.5
+    """Of rows that are positions too, the larger cosine counts: it kills more."""
+    seen = before.forward
+    cosines = [] if seen is None else [c for c in (seen.cosine, seen.position_cosine) if c is not None]
+    return expected_dead(max(cosines), rows) if cosines else 0.5
 
 
 def _saturated(look: Look) -> Iterator[Finding]:
