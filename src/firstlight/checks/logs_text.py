@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import DataError
@@ -20,7 +22,7 @@ def read_table(text: str, path: Path) -> Mapping[str, Column]:
         DataError: a line has more cells than the header, or a cell of a column of numbers is a word.
     """
     lines = text.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.strip())
+    start = _header_at(lines)
     delimiter = _delimiter(lines[start])
     table = _cells(lines, start, delimiter, path)
     header = [cell.strip() for cell in table[0][1]]
@@ -30,6 +32,16 @@ def read_table(text: str, path: Path) -> Mapping[str, Column]:
     if all(_number(cell, delimiter) is not None for cell in header):
         body, header = table, ["loss"] if len(header) == 1 else ["step", "loss", *map(str, range(3, len(header) + 1))]
     return columns_of(_rows(header, body, delimiter, path))
+
+
+def _header_at(lines: list[str]) -> int:
+    """The first line; a comment only where numbers follow it, which it then names."""
+    full = [i for i, line in enumerate(lines) if line.strip()]
+    for at, after in pairwise(full):
+        named = _number(re.split(r"[,;\t| ]", lines[after].strip())[0], ";") is not None
+        if not lines[at].lstrip().startswith("#") or named:
+            return at
+    return full[-1]
 
 
 def _delimiter(line: str) -> str:
@@ -50,7 +62,7 @@ def _cells(lines: list[str], start: int, delimiter: str, path: Path) -> list[tup
     table = []
     for i, line in kept:
         try:
-            table.append((i, next(csv.reader(io.StringIO(line), delimiter=delimiter))))
+            table.append((i, next(csv.reader(io.StringIO(line), delimiter=delimiter, strict=True))))
         except (csv.Error, StopIteration) as error:
             raise DataError(f"{str(path)!r}, line {i}: {error or 'nothing on it'}") from None
     return table
