@@ -17,8 +17,8 @@ import torch
 
 from ..fields import Box, Key, box_words, key
 
-CHUNK: Final = 1 << 17
-"""Elements that are summed at once: what stays in a cache."""
+CHUNK: Final = 1 << 16
+"""Elements that are summed at once on a CPU: what stays in a cache."""
 _FIELDS: Final = tuple(key(0, "firstlight digest", str(part)) for part in range(4))
 
 
@@ -47,7 +47,7 @@ def digest_sum(local: torch.Tensor, box: Box) -> int:
     """
     local = _dense(local)
     total = 0
-    for place, part in box.parts(CHUNK):
+    for place, part in box.parts(chunk_of(local)):
         for bits, field in _planes(local[place].reshape(-1)):
             total += int((bits * _weights(field, part, local.device)).sum())
     return total % 2**64
@@ -57,15 +57,21 @@ def row_sums(local: torch.Tensor, box: Box) -> torch.Tensor:
     """The sum of each slice along axis 0 by itself, as int64: equal slices have equal sums, and only zeros have 0."""
     rows = Box(box.shape[1:], box.start[1:], box.size[1:])
     local = _dense(local)
+    chunk = chunk_of(local)
     sums = torch.zeros(local.shape[0], dtype=torch.int64, device=local.device)
-    for place, part in rows.parts(CHUNK):
-        step = max(1, CHUNK // max(1, part.numel))
+    for place, part in rows.parts(chunk):
+        step = max(1, chunk // max(1, part.numel))
         weights = [_weights(field, part, local.device) for field in _FIELDS[: max(1, local.itemsize // 4)]]
         for first in range(0, local.shape[0], step):
-            chunk = local[(slice(first, first + step), *place)]
-            for (bits, _), weight in zip(_planes(chunk.reshape(-1)), weights, strict=True):
-                sums[first : first + step] += (bits.reshape(chunk.shape[0], -1) * weight).sum(1)
+            some = local[(slice(first, first + step), *place)]
+            for (bits, _), weight in zip(_planes(some.reshape(-1)), weights, strict=True):
+                sums[first : first + step] += (bits.reshape(some.shape[0], -1) * weight).sum(1)
     return sums
+
+
+def chunk_of(local: torch.Tensor) -> int:
+    """Elements to sum at once: on accelerators so many that starting a kernel does not count."""
+    return CHUNK if local.is_cpu else CHUNK << 8
 
 
 def _weights(field: Key, box: Box, device: torch.device) -> torch.Tensor:
