@@ -137,7 +137,7 @@ class _Reader(pickle._Unpickler):
     """An unpickler that finds no class."""
 
     def __init__(self, file: Any) -> None:
-        super().__init__(file, encoding="utf-8")
+        super().__init__(file, encoding="latin1")
         self.calls: dict[str, type[_Stand]] = {}
         self.storages: dict[str, int] = {}
 
