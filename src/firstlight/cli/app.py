@@ -244,6 +244,51 @@ def probe(
 
 
 @app.command()
+def load(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:factory or package.module:factory: called with nothing, it gives a model or (model, inputs)."
+        ),
+    ],
+    source: Annotated[
+        Path, typer.Argument(help="Weights: safetensors, a torch checkpoint, a sharded index, a folder of either.")
+    ],
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="From the source's names to the model's: 'encoder.*=backbone.*', 're:^bert=net'; again."),
+    ] = None,
+    adapt: Annotated[
+        list[str] | None,
+        typer.Option(help="Adaptations of shapes, by name, or none; by default all that keep the network what it is."),
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="What stays fresh though it may match: 'head.*'.")] = None,
+    fresh: Annotated[str, typer.Option(help="The initialization of what is not loaded; keep leaves it.")] = "auto",
+    section: Annotated[str | None, typer.Option(help="A nested checkpoint's section: model_ema.")] = None,
+    require: Annotated[float, typer.Option(help="The share of values that has to come from the source.")] = 0.1,
+    shape: Annotated[
+        str | None, typer.Option(help="Example inputs of this shape, random: 8,3,32,32. One forward then tells more.")
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Example inputs from file.py:function: a tensor, a tuple or a dict.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="A rule for single fresh parameters: 'Norm.gamma=fl.Ones()'; again.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List also what is loaded under its own name.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the loaded model's weights as safetensors.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Start a model from other weights: match, adapt, and show what became of every parameter."""
+    lists = [rename or [], adapt or [], skip or []]
+    rest = (fresh, section, require, shape, inputs, rule or [], seed, dry_run, every, out, json)
+    _run("load", debug, model, source, *lists, *rest)
+
+
+@app.command()
 def schemes(debug: Debug = False) -> None:
     """List the initializations: how each is written, its formula and its source."""
     _run("schemes", debug)
