@@ -33,6 +33,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     gradients = [(t, t.grad, None if t.grad is None else t.grad.detach().clone()) for t in tensors if t.is_leaf]
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     on_devices = _device_states()
+    _lend_buffers(model)
     try:
         yield
     finally:
@@ -54,6 +55,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
         torch.random.set_rng_state(states[2])
         for device, state in on_devices:
             torch.cuda.set_rng_state(state, device)
+
+
+def _lend_buffers(model: nn.Module) -> None:
+    """Copies in the buffers' places: a graph that the user still holds may read the real ones on its way back."""
+    lent: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = lent.setdefault(id(buffer), buffer.detach().clone())
 
 
 def _device_states() -> list[tuple[int, torch.Tensor]]:
