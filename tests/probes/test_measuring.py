@@ -32,6 +32,7 @@ def test_values_and_gradients_are_those_of_the_tensors() -> None:
     loss = F.cross_entropy(last, Y)
     tensors = (first, second, last)
     gradients = torch.autograd.grad(loss, tensors)
+    tensors, loss = tuple(t.detach() for t in tensors), loss.detach()
     assert calls(light) == ["input 0", "linear", "tanh", "linear", "output"]
     assert [p.depth for p in light] == [0, 1, 1, 2, 2]
     assert [p.position for p in light] == [0, 0.25, 0.5, 0.75, 1]
@@ -51,7 +52,7 @@ def test_values_and_gradients_are_those_of_the_tensors() -> None:
         gram = value @ value.T
         assert found.effective_rank == pytest.approx(float(gram.trace() ** 2 / gram.square().sum()))
         assert found.sample_spread == pytest.approx(float(value.var(0, correction=0).mean() / value.square().mean()))
-    slopes = 1 - second**2
+    slopes = 1 - second.detach() ** 2
     assert light.places[2].forward is not None
     assert light.places[2].forward.saturated == pytest.approx(float((slopes < 0.05).double().mean()))
     assert light.loss is not None
@@ -64,9 +65,9 @@ def test_parameters_have_their_moments_gradients_and_first_updates() -> None:
     light = measure(model, X.double(), Y, optimizer=optimizer)
     gradients = torch.autograd.grad(F.cross_entropy(model(X.double()), Y), list(model.parameters()))
     for weight, parameter, gradient in zip(light.weights, model.parameters(), gradients, strict=True):
-        assert weight.second == pytest.approx(float(parameter.square().mean()))
+        assert weight.second == pytest.approx(float(parameter.detach().square().mean()))
         assert weight.grad_second == pytest.approx(float(gradient.square().mean()))
-        ratio = float(gradient.norm() / parameter.norm())
+        ratio = float(gradient.norm() / parameter.detach().norm())
         assert weight.gradient_ratio == pytest.approx(ratio)
         if weight.in_optimizer:
             assert weight.update_ratio == pytest.approx(ratio * (weight.lr or 0))
@@ -140,7 +141,7 @@ def test_long_inputs_are_looked_at_in_part_and_agree() -> None:
     model = nn.Sequential(nn.Conv1d(4, 16, 3), nn.ReLU())
     x = normal(16, 4, 2000)
     whole, some = (measure(model, x, max_samples=s, max_positions=p) for s, p in ((16, 2000), (8, 100)))
-    for a, b in zip(whole, some, strict=True):
+    for a, b in zip(whole.places[1:], some.places[1:], strict=True):
         assert a.forward is not None
         assert b.forward is not None
         assert b.forward.rows == 8 * 100
@@ -221,11 +222,11 @@ def test_compiled_modules_are_measured_uncompiled_and_it_says_so(part: str) -> N
     expected = measure(model, X, Y)
     compiled: nn.Module = model
     if part == "whole":
-        compiled = torch.compile(model)
+        compiled = torch.compile(model, backend="eager")
     elif part == "inside":
-        model[4] = torch.compile(model[4])
+        model[4] = torch.compile(model[4], backend="eager")
     else:
-        model[4].compile()
+        model[4].compile(backend="eager")
     light = measure(compiled, X, Y)
     assert [p.forward for p in light] == [p.forward for p in expected]
     assert [w.name for w in light.weights] == [w.name for w in expected.weights]
@@ -308,7 +309,7 @@ def test_residual_streams_grow_as_their_branches_add() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.map = nn.Linear(256, 256, bias=False)
-            nn.init.normal_(self.map.weight, 0, 1 / 16, generator=torch.Generator().manual_seed(0))
+            nn.init.normal_(self.map.weight, 0, 1 / 16)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + self.map(x)
@@ -319,7 +320,8 @@ def test_residual_streams_grow_as_their_branches_add() -> None:
     assert len(stream.places) == 6
     assert [light.places[i].branch for i in stream.places] == [(0, i, 6) for i in range(1, 7)]
     assert stream.growth is not None
-    assert 1.5 < stream.growth < 2.8  # twice a join for independent branches; these share one weight
+    # Twice a join for independent branches; its logarithm over 5 joins scatters by about √(2 · 2/256 / 5).
+    assert abs(math.log(stream.growth / 2)) < 6 * math.sqrt(4 / 256 / 5)
 
 
 class Diverging(nn.Module):

@@ -5,6 +5,7 @@ The public verb ``fl.probe`` is this and the findings that ``checks`` makes of i
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +92,7 @@ def measure(
     _refuse_nan("targets", own_targets)
     updates = updates_of(optimizer, lr, model)
     limits = Limits(max_samples, max_positions)
-    with untouched(model), plainly():
+    with plainly(), untouched(model):
         torch.manual_seed(seed)
         try:
             ran = _ran(model, call, own_targets, loss_fn, limits)
@@ -176,7 +177,9 @@ def _refuse_nan(what: str, value: object) -> None:
 def _graph(model: nn.Module, inputs: Any) -> tuple[Graph, tuple[str, ...]]:
     """The traced graph; from the modules alone, with a note, where the model cannot be traced."""
     try:
-        return trace(model, inputs), ()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the real forward has said what there is to say
+            return trace(model, inputs), ()
     except ModelError as error:
         return structure(model), (f"not traced, so roles come from the modules alone: {_short(error)}",)
     except FirstlightError:

@@ -290,7 +290,7 @@ class Observer(TorchFunctionMode):
 
     def _hook(self, seen: Seen, tensor: torch.Tensor, unit: int) -> None:
         """Take the gradient's statistics when it comes; an input's own gradient is not asked for."""
-        if not tensor.requires_grad:
+        if not tensor.requires_grad or seen.kind is Kind.INPUT:
             return
         seen.hooked = True
         form: Form = form_of(tuple(tensor.shape), self._batch, unit)
