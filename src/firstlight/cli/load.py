@@ -1,7 +1,8 @@
-"""``firstlight load``: a model started from other weights; what became of every parameter, and the weights as a file."""
+"""``firstlight load``: a model started from other weights, the report of it, and the weights as a file."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from ..errors import ArgumentError
+from ..transfers import Renames
 from ..writers import load_
 from .models import built_model, example_of, write_file
 from .rules import read_rules
@@ -61,8 +63,8 @@ def run(
         _save(console, built, out)
 
 
-def _renames(texts: Sequence[str]) -> dict[str, str]:
-    rules: dict[str, str] = {}
+def _renames(texts: Sequence[str]) -> Renames:
+    rules: dict[str | re.Pattern[str], str] = {}
     for text in texts:
         old, equals, new = text.partition("=")
         if not (equals and old):

@@ -90,11 +90,19 @@ def _matches(pair: Pair, turned: bool | None) -> list[Match]:
         match = Match(name, (piece,), "structure", pair.evidence)
         if step is not None:
             match = match.then(step)
-        if match.shape == wanted:
+        if step is None and given != wanted and len(wide(given)) == len(wide(wanted)) and len(given) != len(wanted):
+            match = match.then(reshaped(given, _ranked(given, wanted)))  # a table of another size, to be adapted
+        if match.shape == wanted or len(match.shape) == len(wanted):
             found.append(match)
         else:
             raise _UnknownLayoutError(f"{piece.tensor!r} {given} cannot be laid out as {wanted}")
     return found
+
+
+def _ranked(given: Shape, wanted: Shape) -> Shape:
+    """The sizes of ``given`` in the axes that are more than one in ``wanted``."""
+    sizes = iter(wide(given))
+    return tuple(1 if n == 1 else next(sizes) for n in wanted)
 
 
 def _alone(here: Unit, there: Unit) -> str | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from .units import Unit, numbers, template, wide
 from .words import FUSIONS, common, role, settled_gates
 
+_RESIZED = frozenset({"positions", "tokens", "token types", "patches", "head", "relative bias"})
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -65,7 +67,23 @@ def pair_units(sources: Sequence[Unit], targets: Sequence[Unit], depth: tuple[in
     for here, there in classes.values():
         if here and there:
             _pair_class(here, there, roles, depth, found)
+    _pair_resized(left, roles, found)
     return found
+
+
+def _pair_resized(left: tuple[list[Unit], list[Unit]], roles: _Roles, found: Pairing) -> None:
+    """Pairs of tables, positions, patches and heads that no unit of their own size is left for: to be adapted."""
+    paired = {id(u) for pair in found.pairs for u in (*pair.sources, *pair.targets)}
+    here, there = ([u for u in side if id(u) not in paired and roles(u) in _RESIZED] for side in left)
+    counts = Counter(map(roles, here)), Counter(map(roles, there))
+    for unit in there:
+        mark = roles(unit)
+        partner = next((u for u in here if roles(u) == mark), None)
+        if partner is None or counts[0][mark] != 1 or counts[1][mark] != 1:
+            continue
+        if len(wide(partner.main)) == len(wide(unit.main)) and partner.main != unit.main:
+            found.pairs.append(Pair((partner,), (unit,), f"{mark}, of another size"))
+            found.reasons.pop(_name(unit), None)
 
 
 def _named_role(unit: Unit, skip: int, beside: Collection[str]) -> str:
