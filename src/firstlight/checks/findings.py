@@ -28,6 +28,10 @@ class Findings(tuple[Finding, ...]):
 
     __slots__ = ()
 
+    def table(self, width: int = _WIDTH) -> str:
+        """The findings as text of at most so many columns."""
+        return shown(self, width)
+
     def __str__(self) -> str:
         return shown(self)
 

@@ -20,16 +20,11 @@ _MANY = 40
 
 def rendered(light: Light, width: int, *, collapse: bool | None = None) -> str:
     """The whole text, no line of its own wider than ``width``."""
-    parts = [
-        headline(light),
-        *facts(light),
-        "",
-        places_table(light, width, collapse=collapse),
-        "",
-        profiles(light, width),
-    ]
-    notes = [f"note: {note}" for note in light.notes]
-    found = str(light.findings) if light.findings else ""
+    words = [line for fact in (headline(light), *facts(light)) for line in _wrapped(fact, width)]
+    parts = [*words, "", places_table(light, width, collapse=collapse), "", profiles(light, width)]
+    notes = [line for note in light.notes for line in _wrapped(f"note: {note}", width)]
+    looked = type(light.findings) is not tuple  # a bare tuple: nobody has
+    found = light.findings.table(width) if looked else ""  # type: ignore[attr-defined]
     return "\n".join([*parts, *([""] if notes else []), *notes, *(["", found] if found else [])]).rstrip()
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -61,6 +62,7 @@ def _weigh(
     rows, stacked = _rows(w, parameter), _blocks(w, parameter)
     twin = _twins(rows, None)
     of_gradient = _moments(g) if g is not None else None
+    sizes = None if g is None or not g.numel() else g.abs().nan_to_num(nan=0.0, posinf=0.0)
     options = None if updates is None else updates.of(tensor)
     step = None if updates is None or g is None else updates.first(tensor, gradient if gradient is not None else g)
     lr = None if options is None else options.get("lr")
@@ -92,12 +94,12 @@ def _weigh(
         ),
         used=parameter.status is not Status.UNUSED if traced else None,
         reached=g is not None if went_back else None,
-        grad_mean_abs=None if g is None or not g.numel() else float(g.abs().mean()),
+        grad_mean_abs=None if sizes is None else float(sizes.mean()),
         grad_second=None if of_gradient is None else of_gradient[1],
         grad_zeros=None if of_gradient is None else of_gradient[3],
         grad_nonfinite=None if of_gradient is None else of_gradient[4],
         gradient_ratio=(of_gradient[1] / second) ** 0.5 if of_gradient is not None and second > 0 else None,
-        update_ratio=step / second**0.5 if step is not None and second > 0 else None,
+        update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
         lr=float(lr) if isinstance(lr, int | float | torch.Tensor) else None,
         units=0 if rows is None else rows.shape[0],
