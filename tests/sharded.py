@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -248,6 +249,19 @@ def own_resets_and_weight_norms_come_whole_and_are_cut() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def fsdp1_is_refused_while_flat_and_written_while_whole() -> None:
+    for keeps in (True, False):
+        single = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
+        wrapped = FullyShardedDataParallel(copy.deepcopy(single), device_id=torch.device("cpu"), use_orig_params=keeps)
+        refused("flattened by FullyShardedDataParallel", partial(fl.init_, wrapped, "he_normal"))
+        fl.init_(single, "he_normal", 9)
+        with FullyShardedDataParallel.summon_full_params(wrapped):
+            fl.init_(wrapped, "he_normal", 9)
+        with FullyShardedDataParallel.summon_full_params(wrapped):
+            for (name, found), expected in zip(wrapped.named_parameters(), single.parameters(), strict=True):
+                assert torch.equal(found, expected), name
+
+
 # ------------------------------------------------------------------ verify
 
 
@@ -385,6 +399,7 @@ TWO = [
     meta_models_are_made_shard_by_shard_and_stay_tied,
     what_is_gathered_at_the_moment_is_written_all_the_same,
     own_resets_and_weight_norms_come_whole_and_are_cut,
+    fsdp1_is_refused_while_flat_and_written_while_whole,
     every_rank_sees_what_one_rank_has_wrong,
     shards_with_the_same_draw_are_found,
     experts_on_different_ranks_with_the_same_draw_are_found,

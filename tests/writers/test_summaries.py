@@ -45,6 +45,13 @@ def test_a_small_spread_about_a_large_mean_is_not_lost() -> None:
     assert summary(values).std == pytest.approx(float(values.double().std(correction=0)), rel=1e-3)
 
 
+def test_a_few_large_values_do_not_hide_the_small_ones() -> None:
+    values = torch.eye(512)
+    values[0] += 100
+    assert summary(values).std == pytest.approx(float(values.double().std(correction=0)), rel=1e-6)
+    assert summary(torch.eye(512)).std == pytest.approx(float(torch.eye(512).double().std(correction=0)), rel=1e-6)
+
+
 def test_edge_cases() -> None:
     assert math.isnan(summary(torch.zeros(0, 3)).mean)
     assert summary(torch.tensor(4.0)).mean == 4

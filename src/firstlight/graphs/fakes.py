@@ -52,7 +52,7 @@ class Fakes:
         except Exception as error:
             raise ModelError(
                 f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}), and tracing runs a copy: "
-                "plan it from its modules alone, without inputs"
+                "plan it from its modules alone, without inputs, or before it is sharded"
             ) from error
         return twin.eval()
 

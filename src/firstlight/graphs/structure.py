@@ -60,11 +60,13 @@ def structure(model: nn.Module, axes: Mapping[str, Axes] | None = None) -> Graph
 
     Raises:
         ModelError: two different tensors have one canonical name.
-        UnsupportedParameterError: a lazy parameter has no shape yet.
+        UnsupportedParameterError: a lazy parameter has no shape yet, or FSDP1 has flattened it.
     """
     groups: dict[int, list[Slot]] = {}
+    flattens = any(t.__name__ == "FullyShardedDataParallel" for m in model.modules() for t in type(m).__mro__)
     for slot in slots(model):
         _refuse_lazy(slot)
+        _refuse_flattened(slot, flattens)
         groups.setdefault(id(slot.tensor), []).append(slot)
     _refuse_collisions(groups)
     parameters, statistics = [], []
@@ -122,6 +124,20 @@ def _refuse_lazy(slot: Slot) -> None:
         raise UnsupportedParameterError(
             f"{slot.name!r} of {type(slot.owner).__name__} is lazily initialized and has no shape yet. "
             "Run one forward pass on example inputs first: model(inputs)."
+        )
+
+
+def _refuse_flattened(slot: Slot, flattens: bool) -> None:
+    """FSDP1 hangs one long vector, or pieces of it, where the parameters were, until it runs the module."""
+    if not flattens or slot.is_buffer:
+        return
+    declared = declare(slot.owner).get(slot.local_name)
+    shape = tuple(slot.tensor.shape)
+    if slot.local_name == "_flat_param" or (len(shape) == 1 and declared and declared.layout.shape != shape):
+        raise UnsupportedParameterError(
+            f"{slot.name!r} {shape} is flattened by FullyShardedDataParallel (FSDP1), and which weights it holds is "
+            "not known. Initialize before wrapping, within FullyShardedDataParallel.summon_full_params(model), or shard "
+            "with fully_shard (FSDP2)."
         )
 
 

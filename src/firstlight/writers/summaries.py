@@ -119,8 +119,8 @@ def _moments(local: torch.Tensor) -> tuple[float, float, int]:
         values = local[place].reshape(-1)
         values = values if values.dtype == torch.float64 else values.float()
         mean = values.mean()
-        values = values - mean
-        pieces.append((part.numel, float(mean), float(torch.dot(values, values))))
+        # Summed pairwise, as torch.sum does it: a plain product of vectors loses what is small beside its sum.
+        pieces.append((part.numel, float(mean), float((values - mean).square_().sum())))
     _, mean_of_all, deviation = _pooled(pieces)
     # NaN and infinity never leave a mean; where a finite one overflows, the count says so.
     unfit = 0 if math.isfinite(mean_of_all) and math.isfinite(deviation) else int((~local.isfinite()).sum())
