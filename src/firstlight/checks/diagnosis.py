@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from ..errors import ArgumentError
 from ..graphs.ops import words
 from ..probes.records import Light
 from . import collapse, data, finiteness, outputs, reach, scale, signal, symmetry, units
+from .curves import Curve
+from .curves_rules import diagnose_curve
 from .findings import Findings, sorted_findings
+from .logs import read_log
 from .looking import look_at
 from .records import Finding, Severity
 
@@ -69,20 +76,23 @@ _RANKS = list(Severity)
 _ALL = 0.9  # of a layer's units dead: then hardly anything passes
 
 
-def diagnose(light: Light) -> Findings:
-    """Name what is wrong with a model at step 0, from how the signal travels through it.
+def diagnose(light: Light | Curve | str | Path | Sequence[float]) -> Findings:
+    """Name what is wrong with a model at step 0, from how the signal travels through it; or with a finished run.
 
     Each finding has its place, its evidence (number, bound, expectation and their source), its cause and its fix. One
     root cause is told once: what follows from it is left out, and its severity is that of the worst of it.
 
     Args:
-        light: what ``fl.probe`` measured, or ``Light.from_json`` gave back (fixes are then code instead of plans).
+        light: what ``fl.probe`` measured, or ``Light.from_json`` gave back (fixes are then code instead of plans). Of
+            a run: the path of its log (``read_log`` says which are read), its curve, or its losses in order; then
+            ``diagnose_curve`` answers.
 
     Returns:
         The findings, the most severe first; a tuple that prints as a list.
 
     Raises:
-        ArgumentError: it is no light.
+        ArgumentError: it is neither a light nor a curve.
+        DataError: the log cannot be read.
 
     >>> import torch, firstlight as fl
     >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
@@ -91,8 +101,19 @@ def diagnose(light: Light) -> Findings:
     >>> [(finding.code, finding.where) for finding in diagnose(light)]
     [('constant-init', '0.weight')]
     """
-    if not isinstance(light, Light):
-        raise ArgumentError(f"{type(light).__name__} is no light: give what fl.probe(model, inputs, ...) returns")
+    if isinstance(light, Light):
+        return _of_light(light)
+    if isinstance(light, str | Path):
+        return diagnose_curve(read_log(Path(light)))
+    if not isinstance(light, Curve | Sequence | np.ndarray):
+        raise ArgumentError(
+            f"{type(light).__name__} is no light: give what fl.probe(model, inputs, ...) returns, or a log or losses"
+        )
+    losses: Any = light
+    return diagnose_curve(losses)
+
+
+def _of_light(light: Light) -> Findings:
     look = look_at(light)
     found = [finding for family in _FAMILIES for finding in family.rules(look)]
     return sorted_findings(_roots(found))

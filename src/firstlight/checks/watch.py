@@ -150,6 +150,7 @@ class Watch:
         """Put the hooks on."""
         if self._handles:
             raise ArgumentError("this watch is on already: leave its with block first")
+        self._clock = self._own = 0.0
         for number, optimizer in enumerate(self._optimizers):
             self._handles.append(optimizer.register_step_pre_hook(self._pre_hook(number)))
             self._handles.append(optimizer.register_step_post_hook(self._post_hook(number)))

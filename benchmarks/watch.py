@@ -1,0 +1,170 @@
+"""What ``fl.watch`` costs, and how often it is right.
+
+    python benchmarks/watch.py cost       the time of a training with and without it, on three models
+    python benchmarks/watch.py programs   the programs of tests/faults, trained under it
+
+Cost: both trainings run by turns in blocks of steps, on one thread; the ratio of their sums of processor time, which
+other processes disturb less than time on the wall. Programs: those that are healthy and get a warning or an error
+(false alarms), and those that only training shows to be faulty and get a right one (recall). Thresholds were chosen on
+the calibrating half; the other half is the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import firstlight as fl  # noqa: I001 (below what makes tests importable)
+from tests.faults import collection
+from tests.faults.program import Program
+
+
+def mlp() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    return model, torch.randn(128, 784), torch.randint(10, (128,))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.two = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.skip = nn.Conv2d(inputs, width, 1, stride, bias=False) if stride > 1 or inputs != width else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.skip(x) + self.norm2(self.two(F.relu(self.norm1(self.one(x))))))
+
+
+def resnet() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    widths = (16, 16, 32, 32, 64, 64)
+    blocks = [_Block(a, b, 2 if a != b else 1) for a, b in zip((16, *widths), widths, strict=False)]
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return model, torch.randn(32, 3, 32, 32), torch.randint(10, (32,))
+
+
+class _Gpt(nn.Module):
+    def __init__(self, width: int = 128, layers: int = 4, words: int = 256, length: int = 64) -> None:
+        super().__init__()
+        self.embed, self.places = nn.Embedding(words, width), nn.Embedding(length, width)
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, words, bias=False)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids) + self.places.weight
+        return self.head(self.body(x, mask=self.mask, is_causal=True)).transpose(1, 2)
+
+
+def gpt() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    return _Gpt(), torch.randint(256, (8, 64)), torch.randint(256, (8, 64))
+
+
+START = 150  # steps that are told apart: the first are all measured, and 0.1 s may be spent beyond the budget
+
+
+def cost(
+    make: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]], seconds: float
+) -> tuple[float, float, int, float]:
+    """(ratio of times, seconds a step without, steps, seconds that the start took more), over so many seconds."""
+
+    def trainer() -> tuple[nn.Module, torch.optim.Optimizer, Callable[[fl.Watch | None, int], float]]:
+        torch.manual_seed(0)
+        model, x, y = make()
+        adam = torch.optim.AdamW(model.parameters(), 1e-4)
+
+        def block(w: fl.Watch | None, n: int) -> float:
+            started = time.process_time()
+            for _ in range(n):
+                loss = F.cross_entropy(model(x), y)
+                if w is not None:
+                    w.step(loss)
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+            return time.process_time() - started
+
+        return model, adam, block
+
+    model, adam, watched = trainer()
+    _, _, bare = trainer()
+    bare(None, 5)
+    plain, ours = [], []
+    with fl.watch(model, adam) as w:
+        start = watched(w, START) - bare(None, START)
+        n = max(5, round(0.2 * START / bare(None, START)))
+        ends = time.perf_counter() + seconds
+        while time.perf_counter() < ends:
+            plain.append(bare(None, n))
+            ours.append(watched(w, n))
+    # Samples are rare and whole: the ratio is of sums, not of the blocks that happen to hold none.
+    return sum(ours) / sum(plain), statistics.median(plain) / n, n * len(ours), start
+
+
+def watched(program: Program) -> fl.Watch:
+    """A program, trained under the watch."""
+    case = program()
+    torch.manual_seed(2)
+    case.model.train()
+    optimizer = case.optimizer(case.model)
+    with fl.watch(case.model, optimizer) as w:
+        for x, y in case.batches():
+            loss = case.loss_fn(case.model(x), y)
+            w.step(loss)
+            if not math.isfinite(loss.item()):
+                break
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return w
+
+
+def programs(calibrates: bool) -> None:
+    half = "calibrating half" if calibrates else "other half"
+    for name, chosen in (("healthy", collection.HEALTHY), ("faulty in training", collection.TRAINING)):
+        mine = [p for p in chosen if p.calibrates == calibrates and not p.slow]
+        wrong = []
+        for program in mine:
+            found = watched(program).findings
+            loud = [f for f in found if f.severity != "note"]
+            right = any(f.code in program.faults for f in found) if program.faults else not loud
+            if not right:
+                wrong.append(f"{program.name} ({', '.join(f.code for f in found) or 'nothing'})")
+        words = "false alarms" if name == "healthy" else "missed"
+        print(f"| {half} | {name} | {len(mine)} | {len(wrong)} {words} | {'; '.join(wrong)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["cost", "programs"])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if given.what == "cost":
+        print("| model | parameters | step | steps | with / without | the start, once |\n|---|---|---|---|---|---|")
+        for make in (mlp, resnet, gpt):
+            ratio, step, steps, start = cost(make, given.seconds)
+            size = sum(p.numel() for p in make()[0].parameters())
+            row = (make.__name__, f"{size:,}", f"{1e3 * step:.1f} ms", f"{steps}", f"{ratio:.3f}", f"{start:.2f} s")
+            print(f"| {' | '.join(row)} |", flush=True)
+        return
+    print("| half | programs | how many | wrong | which |\n|---|---|---|---|---|")
+    for calibrates in (True, False):
+        programs(calibrates)
+
+
+if __name__ == "__main__":
+    main()
