@@ -31,6 +31,7 @@ class Step:
         reference: the work it is from.
         exact: whether the values are only laid out anew, none computed.
         random: whether some values are drawn, so that it waits for the parameter's key.
+        reads: the source's other tensors that it reads.
     """
 
     rule: str
@@ -40,6 +41,7 @@ class Step:
     reference: str = ""
     exact: bool = False
     random: bool = False
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Match:
     @property
     def tensors(self) -> tuple[str, ...]:
         """The names that are read, each once."""
-        return tuple(dict.fromkeys(p.tensor for p in self.pieces))
+        others = (name for step in self.steps for name in step.reads)
+        return tuple(dict.fromkeys([*(p.tensor for p in self.pieces), *others]))
 
     def then(self, *steps: Step) -> Match:
         """The match with more steps."""

@@ -124,8 +124,11 @@ def transfer(
     for target in (*wanted, *extra):
         if target.name not in matches:
             reasons.setdefault(target.name, unusable.get(target.name) or "no tensor of the source matches it")
-    used = _used(matches, source)
-    left = {n: unusable.get(n, "") for n in source.tensors if n not in used}
+    used = {t for m in matches.values() for t in m.tensors}
+    # A folded norm leaves its counter: nothing of it is missed.
+    folded = {p.tensor.rpartition(".")[0] for m in matches.values() if m.rule == "fold" for p in m.pieces}
+    counters = {f"{norm}.num_batches_tracked" for norm in folded}
+    left = {n: unusable.get(n, "") for n in source.tensors if n not in used and n not in counters}
     left |= _tied(targets, left)
     return Transfer(source, (*targets, *extra), matches, decisions, reasons, left, (*source.notes, *found.notes))
 
@@ -219,13 +222,6 @@ def _buffers(targets: Sequence[Target], source: Source, taken: set[str]) -> dict
         if stored.shape == target.shape and same_kind:
             from_source[target.name] = Match(target.name, (Piece(name, stored.shape),), "exact", "same name")
     return from_source
-
-
-def _used(matches: Mapping[str, Match], source: Source) -> set[str]:
-    """The tensors that matches take, those that a folded norm reads besides."""
-    used = {t for m in matches.values() for t in m.tensors}
-    folded = {m.pieces[0].tensor.rpartition(".")[0] for m in matches.values() if m.rule == "fold"}
-    return used | {n for n in source.tensors if n.rpartition(".")[0] in folded}
 
 
 def _tied(targets: Sequence[Target], left: Mapping[str, str]) -> dict[str, str]:

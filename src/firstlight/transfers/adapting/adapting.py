@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import ArgumentError, UnknownNameError
-from ...graphs.records import Graph, Role
+from ...graphs.records import Graph, Parameter, Role
 from ...initializers.base import Initializer
+from ..matching.words import FUSIONS
+from ..matching.words import role as claimed
 from ..records import Match, Shape, Target
 from .base import Adaptation, Case, Fresh, Model, Supply
 from .channels import CHANNELS
@@ -159,4 +161,14 @@ def _model(targets: Sequence[Target], matches: Mapping[str, Match], graph: Graph
         and m.shape[0] != t.shape[0]
     }
     convs = [p.name for p in graph.parameters if p.role is Role.CONV]
-    return Model(graph, head, convs[0] if convs else "", frozenset(changed))
+    stacks = {p.module: n for p in graph.parameters if (n := _stack(p)) > 1}
+    return Model(graph, head, convs[0] if convs else "", frozenset(changed), stacks)
+
+
+def _stack(parameter: Parameter) -> int:
+    """How many equal maps a weight stacks along axis 0, by the graph, or by its name where the graph is not traced."""
+    if parameter.role not in (Role.LINEAR, Role.ATTENTION, Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN):
+        return 1
+    if parameter.layout.blocks > 1 or parameter.uses:
+        return parameter.layout.blocks
+    return len(FUSIONS.get(claimed(parameter.module.split("."), "map"), ("",)))

@@ -36,9 +36,16 @@ def unit_axes(case: Case) -> tuple[int | None, int | None] | None:
 
 
 def stacked(case: Case) -> int:
-    """How many equal maps are stacked along axis 0: a fused weight's parts; a depthwise convolution's are units."""
-    layout = case.target.parameter.layout
-    blocks = layout.blocks
-    if blocks > 1 and len(case.wanted) > 1 and case.wanted[1] == 1:
-        return 1
-    return blocks if case.given and case.given[0] % blocks == 0 else 1
+    """How many equal maps are stacked along axis 0: a fused weight's parts, and its bias's as many."""
+    parameter = case.target.parameter
+    if len(case.wanted) > 1 and parameter.role is Role.CONV and case.wanted[1] == 1:
+        return 1  # a depthwise convolution's maps are its units
+    blocks = parameter.layout.blocks
+    if blocks == 1:
+        blocks = case.model.stacks.get(parameter.module, 1)
+    return blocks if case.given and case.given[0] % blocks == 0 == case.wanted[0] % blocks else 1
+
+
+def is_input(case: Case, axis: int | None) -> bool:
+    """Whether an axis counts the model's own inputs, which are no units: the channels of the first convolution."""
+    return axis == case.target.parameter.layout.in_axis and case.target.name == case.model.first_conv

@@ -22,12 +22,14 @@ class Model:
         head: the path of the module that a new task replaces; "" where there is none.
         first_conv: the name of the first convolution's weight; "" where there is none.
         changed_tables: the old and new number of entries of every embedding whose number differs.
+        stacks: how many equal maps a module's weight stacks along axis 0, by the module's path, where they are several.
     """
 
     graph: Graph
     head: str = ""
     first_conv: str = ""
     changed_tables: frozenset[tuple[int, int]] = frozenset()
+    stacks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sees(self) -> bool:

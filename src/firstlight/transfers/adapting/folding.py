@@ -87,7 +87,8 @@ def _weight_step(norm: str, shape: Shape, held: Sequence[str], eps: float) -> St
         factor = _factor(norm, held, eps, read).reshape(-1, *[1] * (values.dim() - 1))
         return (values.double() * factor).to(values.dtype)
 
-    return Step("batch_norm", f"batch norm {norm!r} folded in", shape, apply, BATCH_NORM.reference)
+    reads = (f"{norm}.running_var", *(f"{norm}.{n}" for n in held if n == "weight"))
+    return Step("batch_norm", f"batch norm {norm!r} folded in", shape, apply, BATCH_NORM.reference, reads=reads)
 
 
 def _bias_step(norm: str, shape: Shape, held: Sequence[str], eps: float, own: str | None) -> Step:
@@ -97,7 +98,8 @@ def _bias_step(norm: str, shape: Shape, held: Sequence[str], eps: float, own: st
         made = made + read(f"{norm}.bias").double() if "bias" in held else made
         return made.to(values.dtype)
 
-    return Step("batch_norm", f"batch norm {norm!r} folded in", shape, apply, BATCH_NORM.reference)
+    reads = (f"{norm}.running_var", *(f"{norm}.{n}" for n in held), *((own,) if own is not None else ()))
+    return Step("batch_norm", f"batch norm {norm!r} folded in", shape, apply, BATCH_NORM.reference, reads=reads)
 
 
 BATCH_NORM = Supply("batch_norm", supply_folded, "Jacob et al. 2018, arXiv 1712.05877")

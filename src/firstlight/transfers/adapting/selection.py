@@ -11,7 +11,7 @@ import torch
 
 from ...fields import Key
 from ..records import Reader, Step
-from .axes import stacked, unit_axes
+from .axes import is_input, stacked, unit_axes
 from .base import Adaptation, Answer, Case, sizes
 
 
@@ -20,7 +20,7 @@ def adapt_selection(case: Case) -> Answer:
     axes = unit_axes(case)
     if axes is None or len(case.given) != len(case.wanted):
         return None
-    smaller = [a for a in axes if a is not None and case.given[a] > case.wanted[a]]
+    smaller = [a for a in axes if a is not None and case.given[a] > case.wanted[a] and not is_input(case, a)]
     if not smaller:
         return None
     blocks = stacked(case)

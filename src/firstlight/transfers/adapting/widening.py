@@ -17,7 +17,7 @@ from ...errors import UnknownNameError
 from ...fields import Key
 from ...graphs.records import Role
 from ..records import Reader, Step
-from .axes import stacked, unit_axes
+from .axes import is_input, stacked, unit_axes
 from .base import Adaptation, Answer, Case, Fresh, sizes
 
 _MODES = ("uneven", "even")
@@ -31,7 +31,7 @@ def adapt_widening(case: Case) -> Answer:
     axes = unit_axes(case)
     if axes is None or len(case.given) != len(case.wanted):
         return None
-    out, in_ = ((a if a is not None and case.given[a] < case.wanted[a] else None) for a in axes)
+    out, in_ = (a if a is not None and case.given[a] < case.wanted[a] and not is_input(case, a) else None for a in axes)
     if out is None and in_ is None:
         return None
     parameter = case.target.parameter

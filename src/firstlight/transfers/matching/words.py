@@ -114,7 +114,13 @@ def _map_role(held: set[str], segments: Sequence[str]) -> str:
         return "up"
     if "head" in held:
         return "head"
-    if set(segments) & _DOWN or last == "wo" or (last == "c_proj") or "down" in held or "output" in held:
+    if (
+        set(segments) & _DOWN
+        or last == "wo"
+        or (last == "c_proj")
+        or "down" in held
+        or ("output" in held and len(held) > 1)
+    ):
         return "down"
     if held & _set("pooler pool prelogits"):
         return "pooler"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from typing import IO, Any, Final, final
+from typing import IO, Any, ClassVar, Final, final
 
 _STORAGES: Final[Mapping[str, int]] = {
     "DoubleStorage": 8,
@@ -33,6 +33,10 @@ _STORAGES: Final[Mapping[str, int]] = {
     "UntypedStorage": 1,
 }
 
+# Elements given to calls in all; a checkpoint of 200,000 tensors has some 3,000,000.
+_MOST_GIVEN: Final = 20_000_000
+_LONGEST_PATH: Final = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -51,6 +55,22 @@ class Named:
     def owner(self, storage: str) -> str:
         """The path of a tensor that lies in a storage, by its keys with dots between; "?" where none is found."""
         return next((path for path, key in _storages_of(self.content) if key == storage), "?")
+
+
+class _Meter:
+    """How many elements calls are given: each call may copy them, and a pickle can give one list to a million calls."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_GIVEN
+
+    def count(self, value: object) -> None:
+        """ValueError where too many were given by now."""
+        if isinstance(value, _Stand):
+            self._left -= len(value.args) + len(value.items)
+        elif isinstance(value, Sized):
+            self._left -= len(value)
+        if self._left < 0:
+            raise ValueError("its calls are given more than weights need")
 
 
 class _Stand:
@@ -105,7 +125,13 @@ def _storages_of(content: object) -> Iterator[tuple[str, str]]:
         items = value.items if isinstance(value, _Stand) else value if isinstance(value, dict) else {}
         parts = value.args if isinstance(value, _Stand) else value if isinstance(value, list | tuple) else ()
         waiting += [(path, part) for part in parts]
-        waiting += [(f"{path}.{key}" if path else str(key), part) for key, part in items.items()]
+        waiting += [(_below(path, key), part) for key, part in items.items()]
+
+
+def _below(path: str, key: object) -> str:
+    """A path one key longer, and no longer than a message needs."""
+    word = key[:_LONGEST_PATH] if isinstance(key, str) else "…"
+    return (f"{path}.{word}" if path else word)[:_LONGEST_PATH]
 
 
 class _Bounded(io.RawIOBase):
@@ -136,8 +162,16 @@ class _Bounded(io.RawIOBase):
 class _Reader(pickle._Unpickler):
     """An unpickler that finds no class."""
 
+    # Without the instructions of protocol 5 that make room before they read; torch knows none of them.
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: does
+        for code, does in pickle._Unpickler.dispatch.items()
+        if bytes([code]) not in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
+    }
+
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="latin1")
+        self.meter = _Meter()
         self.calls: dict[str, type[_Stand]] = {}
         self.storages: dict[str, int] = {}
 
@@ -145,7 +179,7 @@ class _Reader(pickle._Unpickler):
         """A class of no use, the same for the same name."""
         full = f"{module}.{name}"
         if full not in self.calls:
-            self.calls[full] = type("_Named", (_Stand,), {"name": full})
+            self.calls[full] = type("_Named", (_Stand,), {"name": full, "meter": self.meter})
         return self.calls[full]
 
     def get_extension(self, code: int) -> None:

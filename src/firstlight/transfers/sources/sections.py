@@ -14,6 +14,7 @@ import torch
 from ...errors import TransferError, UnknownNameError
 
 _DEEPEST = 4
+_LONGEST_KEY = 200
 # What training keeps beside its weights: not sections, whatever tensors they hold.
 _NOT_WEIGHTS = re.compile(
     r"(^|_)(optimi[sz]ers?|optims?|opt|schedulers?|lr_scheduler|lr_schedulers|scalers?|amp|callbacks|loops|rng"
@@ -79,7 +80,7 @@ def _walk(tree: Mapping[object, object], path: str, depth: int, seen: set[int]) 
     if depth == _DEEPEST:
         return
     for key, below in tree.items():
-        if isinstance(key, str) and isinstance(below, Mapping):
+        if isinstance(key, str) and len(key) <= _LONGEST_KEY and isinstance(below, Mapping):
             yield from _walk(below, f"{path}.{key}" if path else key, depth + 1, seen)
 
 
