@@ -33,9 +33,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
     gradients = [(t, t.grad, None if t.grad is None else t.grad.detach().clone()) for t in tensors if t.is_leaf]
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     on_devices = _device_states()
-    _lend_buffers(model)
     try:
-        yield
+        with lent_buffers(model):
+            yield
     finally:
         with torch.no_grad():
             for module, before in attributes:
@@ -57,15 +57,29 @@ def untouched(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state(state, device)
 
 
-def _lend_buffers(model: nn.Module) -> None:
-    """Copies in the buffers' places: a graph that the user still holds may read the real ones on its way back."""
+@contextmanager
+def lent_buffers(model: nn.Module) -> Iterator[None]:
+    """Copies in the buffers' places while this lasts: a graph that the user still holds may read the real ones."""
     lent: dict[int, torch.Tensor] = {}
+    real: list[tuple[nn.Module, str, torch.Tensor]] = []
+    scripted: list[tuple[torch.Tensor, torch.Tensor]] = []  # these keep their buffers where nobody can exchange them
     for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
         for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = lent.setdefault(id(buffer), buffer.detach().clone())
+            if buffer is None:
+                continue
+            if isinstance(module, torch.jit.ScriptModule):
+                scripted.append((buffer, buffer.detach().clone()))
+            else:
+                real.append((module, name, buffer))
+    for module, name, buffer in real:
+        module._buffers[name] = lent.setdefault(id(buffer), buffer.detach().clone())
+    try:
+        yield
+    finally:
+        for module, name, buffer in real:
+            module._buffers[name] = buffer
+        for buffer, before in scripted:
+            _copy_back(buffer, before)
 
 
 def _device_states() -> list[tuple[int, torch.Tensor]]:
@@ -98,7 +112,8 @@ def _same(now: dict[object, object], before: dict[object, object]) -> bool:
 def _copy_back(tensor: torch.Tensor, values: torch.Tensor) -> None:
     """Write the values if any bit differs: a write marks the tensor as changed for graphs that hold it."""
     if not _equal_bits(tensor.detach(), values):
-        tensor.detach().copy_(values)
+        with torch.no_grad():
+            tensor.detach().copy_(values)
 
 
 def _equal_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
