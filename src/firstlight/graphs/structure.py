@@ -136,7 +136,7 @@ def _refuse_flattened(slot: Slot, flattens: bool) -> None:
     if slot.local_name == "_flat_param" or (len(shape) == 1 and declared and declared.layout.shape != shape):
         raise UnsupportedParameterError(
             f"{slot.name!r} {shape} is flattened by FullyShardedDataParallel (FSDP1), and which weights it holds is "
-            "not known. Initialize before wrapping, within FullyShardedDataParallel.summon_full_params(model), or shard "
+            "not known. Initialize before wrapping, within FullyShardedDataParallel.summon_full_params(...), or shard "
             "with fully_shard (FSDP2)."
         )
 
