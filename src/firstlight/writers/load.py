@@ -205,6 +205,8 @@ def _looked_at(model: nn.Module, whole: Plan) -> Plan:
         decision = entry.decision
         if not isinstance(decision, Loaded) or not decision.is_plain:
             return entry
+        if isinstance(decision.source, _Apart) and decision.source.shares(decision.match.pieces[0].tensor):
+            return entry  # copied before the first write, not read during the writes
         mine = held(entry.parameter.name, tensors[entry.parameter.name])
         check(
             decision.source,
@@ -253,7 +255,14 @@ class _Apart(Source):
     def read(self, name: str, index: tuple[slice, ...] | None = None) -> torch.Tensor:
         """The values, copied where the model holds them itself."""
         values = self._source.read(name, index)
-        return values.clone() if values.numel() and _address(values) in self._held else values
+        return values.clone() if self._is_held(values) else values
+
+    def shares(self, name: str) -> bool:
+        """Whether the model holds a tensor's memory."""
+        return self._is_held(self._source.read(name))
+
+    def _is_held(self, values: torch.Tensor) -> bool:
+        return values.numel() > 0 and _address(values) in self._held
 
 
 def _address(tensor: torch.Tensor) -> int:
