@@ -249,6 +249,14 @@ def own_resets_and_weight_norms_come_whole_and_are_cut() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def other_weights_are_loaded_shard_by_shard() -> None:
+    single, sharded = Everything(), Everything()
+    fl.init_(single, "he_normal", 11)
+    fully_shard(sharded, mesh=mesh(dist.get_world_size()))
+    fl.load_(sharded, single.state_dict())
+    same(sharded, single)
+
+
 def fsdp1_is_refused_while_flat_and_written_while_whole() -> None:
     for keeps in (True, False):
         single = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
@@ -399,6 +407,7 @@ TWO = [
     meta_models_are_made_shard_by_shard_and_stay_tied,
     what_is_gathered_at_the_moment_is_written_all_the_same,
     own_resets_and_weight_norms_come_whole_and_are_cut,
+    other_weights_are_loaded_shard_by_shard,
     fsdp1_is_refused_while_flat_and_written_while_whole,
     every_rank_sees_what_one_rank_has_wrong,
     shards_with_the_same_draw_are_found,
