@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def main() -> None:
     parser.add_argument("--guided", action="store_true", help="with atheris")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    # A file that asks for more ends in MemoryError, which counts as a fault; the machine is not to pay for it.
+    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
     if arguments.guided:
         _guided(arguments.runs, arguments.kind or "safetensors")
         return

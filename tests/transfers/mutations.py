@@ -59,6 +59,8 @@ PICKLE_PIECES: Final = (
     b"ctorch\nFloatStorage\n",
     b"cbuiltins\ngetattr\n",
     b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\x96\xff\xff\xff\x7f\x00\x00\x00\x00",
+    b"\x8e\xff\xff\xff\x7f\x00\x00\x00\x00",
     b"r\xff\xff\xff\xff",
     b"j\xff\xff\xff\xff",
     b"\x8b\xff\xff\xff\x7f",
@@ -189,8 +191,9 @@ def outcome(kind: str, content: bytes, folder: Path) -> dict[str, torch.Tensor] 
 
 
 def _naming(words: str, name: str) -> str:
-    """An error's words, which have to name the file, or the one that an index names."""
+    """An error's words, which have to name the file, or the one that an index names, and not the end of memory."""
     assert name in words or "one.safetensors" in words, words
+    assert "MemoryError" not in words, words
     return words
 
 

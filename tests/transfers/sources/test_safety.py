@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import warnings
@@ -212,6 +213,44 @@ class Vast:
 def test_a_pickle_bomb_is_refused(zipped: bool, tmp_path: Path) -> None:
     torch.save({"w": torch.ones(1), "x": Vast()}, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
     refused(tmp_path / "w.pt", "bytearray")
+
+
+def _program(body: bytes, zipped: bool, path: Path) -> None:
+    """A checkpoint whose pickle is ``body``."""
+    if not zipped:
+        torch.save({"w": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
+        start = path.read_bytes()
+        path.write_bytes(start[: start.index(b"\x80\x02}q\x00X\x01\x00\x00\x00w")] + body)
+        return
+    torch.save({"w": torch.ones(1)}, path)
+    rewritten(path, lambda n, c: body if n.endswith("data.pkl") else c)
+
+
+# Each asks for gigabytes in at most a megabyte.
+GREEDY = {
+    "a bytearray to be filled": (b"\x80\x05\x96" + (20 * 2**30).to_bytes(8, "little") + b".", "pickle cannot be read"),
+    "a memo number": (b"\x80\x02}r\xff\xff\xff\xff.", r"w\.pt"),
+    "a frame": (b"\x80\x04\x95" + (2**62).to_bytes(8, "little") + b"}.", r"w\.pt"),
+    "a string": (b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"a.", "pickle cannot be read"),
+    "one list to many sets": (
+        b"\x80\x02]q\x00(" + b"K\x01" * 100_000 + b"e0(" + b"c__builtin__\nset\nh\x00\x85R" * 30_000 + b"l.",
+        "given more than weights need",
+    ),
+    "one text encoded many times": (
+        b"\x80\x02X\x40\x42\x0f\x00" + b"a" * 1_000_000 + b"q\x000("
+        b"" + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1_000 + b"l.",
+        "given more than weights need",
+    ),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize(("body", "words"), GREEDY.values(), ids=GREEDY)
+def test_a_small_pickle_cannot_fill_the_memory(body: bytes, words: str, zipped: bool, tmp_path: Path) -> None:
+    _program(body, zipped, tmp_path / "w.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(tmp_path / "w.pt", words)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
 
 
 def test_a_storage_beyond_the_file_is_refused(archive: Path) -> None:

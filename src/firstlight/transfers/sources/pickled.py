@@ -77,17 +77,19 @@ class _Stand:
     """Stands for whatever a pickle makes of a class or function; keeps what it is given and does nothing."""
 
     name = ""
-
+    meter: _Meter
     args: list[object]
     items: dict[object, object]
 
-    def __new__(cls, *args: object, **kwargs: object) -> _Stand:  # noqa: ARG004 - takes what comes
+    def __new__(cls, *args: object, **kwargs: object) -> _Stand:
+        for value in (*args, *kwargs.values()):
+            cls.meter.count(value)
         made = object.__new__(cls)
         made.args, made.items = list(args), {}
         return made
 
     def __setstate__(self, state: object) -> None:
-        pass
+        self.meter.count(state)
 
     def __setitem__(self, key: object, value: object) -> None:
         self.items[key] = value
