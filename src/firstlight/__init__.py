@@ -77,18 +77,23 @@ if TYPE_CHECKING:
     from .studies import learning_curve as learning_curve
     from .studies import load_task as load_task
     from .studies import task_from_arrays as task_from_arrays
+    from .transfers import TransferReport as TransferReport
+    from .transfers import freeze_ as freeze_
+    from .transfers import groups_by_depth as groups_by_depth
     from .writers import Receipt as Receipt
     from .writers import Verification as Verification
     from .writers import apply_ as apply_
     from .writers import init_ as init_
     from .writers import load_ as load_
+    from .writers import reset_last_ as reset_last_
     from .writers import verify as verify
 
 __version__ = "0.1.0"
 
 _CONTENTS: dict[str, tuple[str, ...]] = {
     # weights
-    "writers": ("init_", "apply_", "load_", "verify", "Receipt", "Verification"),
+    "writers": ("init_", "apply_", "load_", "reset_last_", "verify", "Receipt", "Verification"),
+    "transfers": ("TransferReport", "groups_by_depth", "freeze_"),
     "schemes": ("plan", "catalogue"),
     "plans": ("Plan", "Keep", "Selector"),
     "graphs": ("Axes",),

@@ -135,6 +135,14 @@ def test_weights_may_change_places_within_one_model() -> None:
     assert torch.equal(model[1].weight, first)
 
 
+def test_a_padding_row_is_loaded_as_it_is() -> None:
+    source, model = nn.Embedding(5, 4, padding_idx=2), nn.Embedding(5, 4, padding_idx=2)
+    with torch.no_grad():
+        source.weight.fill_(3)
+    fl.load_(model, source)
+    assert (model.weight == 3).all()
+
+
 def test_what_is_fresh_is_drawn_by_the_scheme_or_kept() -> None:
     source = ResNet()
     zero, kept, again = ResNet(classes=5), ResNet(classes=5), ResNet(classes=5)

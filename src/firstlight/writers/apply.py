@@ -16,6 +16,7 @@ from ..errors import ParameterError
 from ..fields import FORMAT, Job, fill_many_
 from ..initializers.draws import Built, Draw, Fill, Sampled, Segments
 from ..plans import Plan
+from ..transfers import Loaded
 from ..transfers.sources.values import copy_many_
 from .assigning import assign, assignable
 from .materials import checked_device, install, made, resharded
@@ -101,7 +102,8 @@ def carry_out(
     fresh = {} if device is None else made(drawn, device)
     targets = [Target(w, held(w.entry.parameter.name, fresh.get(id(w.tensor), w.tensor))) for w in writes]
     mine = [t for t in targets if t.held.member]
-    with undoing([t.held.local for t in mine if t.write.draw is not None and t.write.tensor is t.held.local], undo):
+    # What is made beside the model needs no undoing.
+    with undoing([t.held.local for t in mine if t.write.draw is not None and not t.write.tensor.is_meta], undo):
         _write_all(mine)
     install(model, fresh)
     assign(model, kept)
@@ -120,8 +122,11 @@ def _write_all(mine: Sequence[Target]) -> None:
         ]
     )
     for target in mine:
+        entry = target.write.entry
         if target.write.draw is not None:
-            _write_constants(target.held, target.write.draw, target.write.entry.parameter.declared.zero_row)
+            # A padding entry starts at zero; weights from elsewhere are taken as they are.
+            zero_row = None if isinstance(entry.decision, Loaded) else entry.parameter.declared.zero_row
+            _write_constants(target.held, target.write.draw, zero_row)
 
 
 def _built(target: Target, draw: Built) -> torch.Tensor:
