@@ -1,8 +1,8 @@
-"""All programs: the faulty ones by file, and the healthy ones."""
+"""All programs: the faulty ones by file, the healthy ones, and those written after the rules were fixed."""
 
 from __future__ import annotations
 
-from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, healthy
+from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, fresh, healthy
 from .program import Program, programs_of
 
 FAULTY: tuple[Program, ...] = tuple(
@@ -13,3 +13,4 @@ FAULTY: tuple[Program, ...] = tuple(
 HEALTHY: tuple[Program, ...] = tuple(programs_of(healthy))
 STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
 TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
+FRESH: tuple[Program, ...] = tuple(programs_of(fresh))

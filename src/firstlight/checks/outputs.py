@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from ..graphs.ops import VIEWS
@@ -13,9 +14,11 @@ from ..probes.records import Kind, Loss, Place
 from .looking import WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
+from .signal import grown_body
 
 EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
 FAR = 10.0  # an error
+_LARGE = 10.0  # rms before the head beyond which the body, not the head, makes the logits large
 _EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
 _UNIT = 10.0  # rms of outputs beyond which the gradient is large for another reason
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -59,11 +62,16 @@ def rules(look: Look) -> Iterator[Finding]:
 
 
 def _last_activation(look: Look) -> Place | None:
-    """The last activation or softmax behind the last weight; ``None`` where the outputs are the weight's own."""
+    """The model's last activation or softmax, behind its last weight; ``None`` where the outputs are the weight's own.
+
+    What the loss function calls stands behind the output, and is no part of the model.
+    """
     weights = look.light.of(Kind.WEIGHT)
     if not weights:
         return None
-    after = [p for p in look.light.places[weights[-1].index :] if p.kind in (Kind.ACTIVATION, Kind.SOFTMAX)]
+    end = next((p.index for p in look.light.of(Kind.OUTPUT)), len(look.light.places))
+    own = look.light.places[weights[-1].index : end]
+    after = [p for p in own if p.kind in (Kind.ACTIVATION, Kind.SOFTMAX)]
     return after[-1] if after else None
 
 
@@ -99,19 +107,30 @@ def _twice(loss: Loss, last: Place | None) -> Iterator[Finding]:
         return
     p = loss.predictions
     softmax = last.op == "softmax" and loss.op == "cross_entropy" and loss.classes > 1
+    if (
+        last.op == "softmax"
+        and loss.op == "nll_loss"
+        and p is not None
+        and p.rows_sum_to_one
+        and last.forward is not None
+    ):
+        # The logarithm of a softmax varies C times as much as the softmax; a log_softmax of it as much.
+        softmax = loss.classes > 4 and 0 < p.std < 2 * last.forward.std
     sigmoid = last.op in ("sigmoid", "hardsigmoid") and loss.op == "binary_cross_entropy_with_logits"
     over_classes = last.op == "sigmoid" and loss.op == "cross_entropy"
-    if not (softmax or sigmoid or over_classes) or p is None or p.smallest < 0 or p.largest > 1:
+    if not (softmax or sigmoid or over_classes) or p is None:
+        return
+    if loss.op != "nll_loss" and (p.smallest < 0 or p.largest > 1):
         return
     classes = max(loss.classes, 2)
     floor = math.log(1 + (classes - 1) / math.e) if not sigmoid else math.log(1 + 1 / math.e)
-    inside = "softmax" if loss.op == "cross_entropy" else "sigmoid"
+    inside = "sigmoid" if sigmoid else "softmax"
     yield _model(
         "double-softmax",
         last.module or last.op,
         Severity.ERROR,
         (
-            Evidence("largest output", p.largest, 1.0, None, _EXACT),
+            Evidence("standard deviation that the loss is given", p.std, 0.5, 1.0, _EXACT),
             Evidence("lowest loss that can be reached", floor, 0.0, 0.0, "log(1 + (C − 1)/e)"),
         ),
         f"the model ends in {last.op}, and {loss.op} applies a {inside} of its own",
@@ -322,6 +341,13 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         )
         return
     arriving = look.before(head)
+    weight = look.weight_of(head)
+    own = 1.0 if weight is None else math.sqrt(weight.second * max(weight.fan_in, 1.0))
+    if arriving is not None and rms(arriving) > max(own, _LARGE):
+        grown = grown_body(look)
+        if grown is not None:
+            yield replace(grown, severity=severity, evidence=(*grown.evidence, *evidence))
+            return
     yield Finding(
         "large-head",
         severity,

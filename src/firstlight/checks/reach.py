@@ -11,6 +11,7 @@ from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
 
 _EXACT = "exact"
+_UNDERFLOW = 1e-30  # E[g²] from which one more layer may end below float32's range
 
 
 def rules(look: Look) -> Iterator[Finding]:
@@ -62,6 +63,8 @@ def _flat(look: Look) -> Iterator[Finding]:
     for place, behind in pairwise(path):
         if place.backward is None or behind.backward is None or place.backward.zeros < 1 or behind.backward.zeros == 1:
             continue
+        if behind.backward.second < _UNDERFLOW:
+            return  # it vanished, and fell below float32's range here
         weight = look.weight_of(behind)
         dead = behind.forward is not None and (behind.forward.dead == 1.0 or behind.forward.saturated == 1.0)
         if dead or (weight is not None and weight.second == 0) or behind.op in ("softmax", "hardtanh", "relu6"):
@@ -99,15 +102,15 @@ def _unused(look: Look) -> Iterator[Finding]:
 
 
 def _frozen(look: Look) -> Iterator[Finding]:
-    """A frozen weight among trained ones: some before it train, and it is no majority.
+    """A frozen weight among trained ones: some before it train, and most values train.
 
     A frozen part that begins at the inputs is a backbone, and frozen majorities are adapters' hosts: both are meant.
     """
     order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
     weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
-    known = [look.weights[n] for n in weights if n in look.weights and look.weights[n].role in WEIGHTS]
+    known = [look.weights[n] for n in weights if n in look.weights and look.weights[n].role in WEIGHTS | TABLES]
     frozen = [w for w in known if not w.trainable]
-    if not frozen or 2 * len(frozen) > len(known):
+    if not frozen or 2 * sum(w.count for w in frozen) > sum(w.count for w in known):
         return
     first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
     amid = [w for w in known[first_trained:] if not w.trainable]

@@ -108,10 +108,11 @@ def _misread(weight: Weight) -> tuple[str, str, float] | None:
 def _meant(weight: Weight) -> tuple[float, ...]:
     """The fans that a rule may have been meant to take.
 
-    Of a transposed convolution torch's fan_in is its true fan_out; a decoder that grows by it loses the signal where
-    that is four times the fan_in and more, and nobody who asks for ``fan_in`` means it.
+    Of a transposed convolution, and of a matrix stored as (in, out), torch's fan_in is the true fan_out. Where the two
+    differ by a factor 4 and more the signal is lost or explodes by it, and nobody who asks for ``fan_in`` means it.
     """
-    if weight.role == str(Role.CONV_TRANSPOSED) and weight.fan_out >= 4 * weight.fan_in:
+    ratio = weight.fan_out / weight.fan_in
+    if torch_fans(weight.shape)[0] != weight.fan_in and not 0.25 < ratio < 4:
         return (weight.fan_in,)
     return (weight.fan_in, weight.fan_out, (weight.fan_in + weight.fan_out) / 2)
 

@@ -25,6 +25,7 @@ TABLE = 30.0  # rms of an embedding's rows that no norm follows
 STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
 _JOINS, _GROWTH = 4, 1.5
 _YANG = 1.211
+_SMALLEST = 1e-45  # a gradient below float32's range is zero
 _LINEAR = 2.0  # shift of a norm at which a ReLU passes 98 % of a unit Gaussian
 _MEAN_FIELD = "mean field, Poole et al. 2016, arXiv 1606.05340; bound: calibration in docs/findings.md"
 
@@ -78,6 +79,14 @@ def _forward(look: Look) -> Iterator[Finding]:
             continue
         yield _chain(look, path, factor)
         return
+
+
+def grown_body(look: Look) -> Finding | None:
+    """The growth from the inputs to the head as a finding, where it is what makes the logits too large."""
+    path = next((p for piece in reversed(list(segments(look.trunk))) if len(p := _sized(look, piece)) > 1), None)
+    if path is None or not all(rms(p) > 0 for p in path) or rms(path[-1]) < 3 * rms(path[0]):
+        return None
+    return _chain(look, path, rms(path[-1]) / rms(path[0]))
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
@@ -137,9 +146,10 @@ def _backward_factor(look: Look, path: Sequence[Place]) -> float | None:
     if last is None:
         return None
     ahead, behind = gradient_norm(path[0]), gradient_norm(last)
-    if not ahead or not behind:
+    if ahead is None or not behind:
         return None
-    return ahead * rms(path[0]) / (behind * rms(last)) if normed and rms(last) else ahead / behind
+    factor = ahead * rms(path[0]) / (behind * rms(last)) if normed and rms(last) else ahead / behind
+    return max(factor, _SMALLEST)
 
 
 def _gain_of(look: Look) -> float:
