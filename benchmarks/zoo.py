@@ -29,12 +29,14 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the zoo lives with the tests
 
 import firstlight as fl  # noqa: E402
-from firstlight.graphs import Graph, Role, Status, trace  # noqa: E402
+from firstlight.graphs import Graph, Status, trace  # noqa: E402
 from firstlight.graphs.ops import EMBEDDINGS, RECURRENT  # noqa: E402
-from firstlight.graphs.tape import Flow, Node, Tape  # noqa: E402
+from firstlight.graphs.tape import PARAMETER, Flow, Node, Tape  # noqa: E402
 from firstlight.graphs.walks import is_weight_call  # noqa: E402
 from firstlight.moments import replay  # noqa: E402
 from firstlight.moments.recurrent import groups  # noqa: E402
+from firstlight.schemes.auto_rules import sine_factor  # noqa: E402
+from firstlight.schemes.weights import WEIGHTS  # noqa: E402
 from tests.zoo import huggingface  # noqa: E402
 from tests.zoo.tables import TABLES  # noqa: E402
 
@@ -52,9 +54,15 @@ def networks() -> Iterator[tuple[str, Callable[[], tuple[nn.Module, Any]]]]:
 
 
 def targets(graph: Graph) -> dict[int, float]:
-    """The second moment that a weight's output should have: 1/N where it closes one of N branches."""
-    uses = (u for p in graph.parameters for u in p.uses)
-    return {u.node: 1 / u.branch.total for u in uses if u.branch is not None and not u.normalized}
+    """The second moment that each weight's output should have: 1/N where it closes one of N branches, 1/ω² in sin(ω y)."""
+    tape = graph.tape or Tape((), ())
+    readers = tape.readers()
+    found = {}
+    for use in (u for p in graph.parameters for u in p.uses if u.role in WEIGHTS):
+        factor = sine_factor(tape, readers, tape[use.node])
+        branch = use.branch if use.branch is not None and not use.normalized else None
+        found[use.node] = 1 / factor**2 if factor is not None else 1.0 if branch is None else 1 / branch.total
+    return found
 
 
 def measured(tape: Tape, parameters: Tensors, states: frozenset[int]) -> dict[int, float]:
@@ -168,6 +176,19 @@ def kept(made: fl.Plan) -> fl.Plan:
     return made
 
 
+def behind(tape: Tape, node: Node, *, whole: bool) -> set[str]:
+    """The parameters that a call's weight is computed of; ``whole``, also through layers that learned values pass."""
+    waiting = [o.ref.node for o in node.operands if tape[o.ref.node].flow is Flow.WEIGHTS]
+    found: set[str] = set()
+    while waiting:
+        place = tape[waiting.pop()]
+        if place.op == PARAMETER:
+            found.add(place.name)
+        elif whole or not is_weight_call(tape, place):
+            waiting += place.inputs
+    return found
+
+
 def row(name: str, build: Callable[[], Any], seeds: int) -> dict[str, Any]:
     """What came out for one network."""
     torch.manual_seed(0)
@@ -175,8 +196,10 @@ def row(name: str, build: Callable[[], Any], seeds: int) -> dict[str, Any]:
     graph = trace(model, inputs)
     tape = graph.tape or Tape((), ())
     wanted = targets(graph)
-    names = {u.node: p.name for p in graph.parameters for u in p.uses if p.role is not Role.BIAS}
-    names |= {n.id: n.name for n in tape if n.op == "parameter"}
+    names = {u.node: p.name for p in graph.parameters for u in p.uses if u.role in WEIGHTS}
+    names |= {n.id: n.name for n in tape if n.op == PARAMETER}
+    made_of = {n.id: behind(tape, n, whole=False) for n in tape}
+    roots = {n.id: behind(tape, n, whole=True) for n in tape}
     found: dict[str, Any] = {"network": name}
     for scheme in SCHEMES:
         try:
@@ -188,7 +211,9 @@ def row(name: str, build: Callable[[], Any], seeds: int) -> dict[str, Any]:
         if scheme == "auto" and made is not None:
             free = {e.parameter.name for e in made if "divided out" in e.reason}
             found["divided out"] = len(free)
-        ratios = {n: s / wanted.get(n, 1.0) for n, s in squares.items() if names.get(n, "") not in free}
+        # A product with what a layer made of learned values (relative positions) uses no weight itself.
+        ratios = {n: s / wanted.get(n, 1.0) for n, s in squares.items() if n in names or made_of[n] - free}
+        ratios = {n: r for n, r in ratios.items() if not roots[n] & free}
         found["weights"] = len(ratios)
         if ratios:
             found[scheme] = [round(min(ratios.values()), 5), round(max(ratios.values()), 5)]

@@ -139,7 +139,8 @@ def spread_count(tape: Tape, value: int, spread: int) -> int:
     found = [n.op for n in backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)]
     summed = any(op in ("sum", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm") for op in found)
     whole, parts = math.prod(tape[value].shape), math.prod(tape[spread].shape)
-    return whole // max(1, parts) if summed and "mean" not in found else 1
+    scaled = any(op in ("mean", "div", "mul") for op in found)  # a sum over a count is a mean
+    return whole // max(1, parts) if summed and not scaled else 1
 
 
 def _smaller(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

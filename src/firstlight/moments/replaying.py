@@ -29,7 +29,12 @@ def replay(
     values: dict[int, list[torch.Tensor]] = {}
 
     def lookup(ref: Ref) -> torch.Tensor:
-        return values[ref.node][min(ref.output, len(values[ref.node]) - 1)]
+        found = values[ref.node][min(ref.output, len(values[ref.node]) - 1)]
+        if ref.also and tuple(found.shape) != ref.shape:
+            # What was written last is a part of it, and views share their storage: take the whole.
+            wholes = (values[n][0] for n in ref.also if n in values and tuple(values[n][0].shape) == ref.shape)
+            return next(wholes, found)
+        return found
 
     for node in tape:
         if node.op == PARAMETER:

@@ -119,7 +119,7 @@ class _Walk:
             alone = len(uses) == 1 and parameter.role is not Role.EMBEDDING
             if not uses or alone or entry is None or entry.reference == _SAXE or uses[0].role in _RECURRENT:
                 continue
-            if any(self.tape[u.node].op == "multi_head_attention_forward" for u in uses):
+            if any(self.tape[u.node].op == "multi_head_attention_forward" and u.role is not Role.OUT for u in uses):
                 continue
             ratios = [self.signals.signals[u.node].second / _target(u, None)[0] for u in uses]
             if all(r > 0 and math.isfinite(r) for r in ratios):
@@ -148,13 +148,26 @@ class _Walk:
         if taker is not None:
             return self._maker(parameter, node, taker)
         response, at_twice = (self._response(parameter, node, std) for std in (1.0, 2.0))
-        if node.flow is not Flow.DATA or not response > 0:
+        if node.flow is Flow.WEIGHTS and self._is_kept(parameter, node):
+            response, at_twice = 1.0, 1.0
+        elif node.flow is not Flow.DATA or not response > 0:
             why = f"no data passes it by itself: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
             return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
         if at_twice < 2 * response:
             why = f"its own scale is divided out; fan_in {parameter.layout.fan_in:g}, σ = 1/√fan_in"
             return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
         return self._for(parameter, use, node, response)
+
+    def _is_kept(self, parameter: Parameter, node: Node) -> bool:
+        """Whether what is computed of a parameter does not grow with it, as an orthogonal matrix does not."""
+        end = node
+        while len(self.readers[end.id]) == 1 and self.readers[end.id][0][0].flow is Flow.WEIGHTS:
+            end = self.readers[end.id][0][0]
+        made = []
+        for std in (1.0, 2.0):
+            self.signals.weights[parameter.name] = Signal(0.0, std**2)
+            made.append(self.signals.weight(end.id).second)
+        return 0 < made[1] < 2 * made[0]
 
     def _taker(self, node: Node) -> tuple[Node, float] | None:
         """The call on data that takes what this layer makes of parameters alone as its weight, and its fan-in."""
