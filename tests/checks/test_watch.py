@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import firstlight as fl
 from firstlight.checks.records import Severity
+from firstlight.checks.watch_schedule import ALLOWANCE, EARLY, Schedule
+from firstlight.checks.watch_sharpness import sharpness
+from firstlight.checks.watch_trivial import Targets
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
 
@@ -478,3 +484,87 @@ def test_losses_that_are_none_are_errors() -> None:
 def test_an_optimizer_of_another_model_is_an_error() -> None:
     with pytest.raises(fl.ModelError, match="none of the model"):
         fl.watch(_mlp(), torch.optim.SGD(_mlp().parameters(), 0.1))
+
+
+def test_several_optimizers_are_one_step() -> None:
+    model = _mlp()
+    parts = list(model.parameters())
+    both = [torch.optim.SGD(parts[:2], 0.1), torch.optim.Adam(parts[2:], 0.01)]
+    with fl.watch(model, both, every=1) as w:
+        for x, y in _batches(5):
+            loss = F.cross_entropy(model(x), y)
+            w.step(loss, validation=1.5)
+            model.zero_grad()
+            loss.backward()
+            for optimizer in both:
+                optimizer.step()
+    assert w.steps == 5
+    assert all((s.update > 0).all() for s in w.training.samples)
+    assert w.training.samples[0].rate.tolist() == [0.1] * 2 + [0.01] * 4
+    assert w.training.curve.validation.tolist() == [1.5] * 5
+
+
+# ── its parts
+
+
+@given(cost=st.floats(1e-5, 1.0), step=st.floats(1e-4, 1.0), budget=st.floats(0.005, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_the_schedule_keeps_to_its_budget(cost: float, step: float, budget: float) -> None:
+    schedule = Schedule(None, budget)
+    spent, n = 0.0, 3000
+    for i in range(1, n + 1):
+        schedule.steps.append(step)
+        if schedule.due(i):
+            schedule.costs.append(cost)
+            schedule.measured(i, schedule.cost())
+            spent += cost
+    # The budget, the first steps, the allowance, and one sample that may begin before its time is up.
+    assert spent <= budget * n * step + (EARLY + 2) * cost + ALLOWANCE + cost
+
+
+def test_trivial_losses_are_those_of_the_best_constant() -> None:
+    g = torch.Generator().manual_seed(0)
+    y = torch.tensor([0, 0, 0, 1, 2, 2]).repeat(200)
+    p = torch.tensor([3 / 6, 1 / 6, 2 / 6])
+    real, binary = torch.randn(1200, 2, generator=g), (torch.rand(1200, 1, generator=g) < 0.3).float()
+    model = nn.Linear(1, 3)
+    outputs = model(torch.zeros(1200, 1))
+    share = binary.mean()
+    entropy = float(-share * share.log() - (1 - share) * (1 - share).log())
+    for loss, expected in (
+        (F.cross_entropy(outputs, y), float(-(p * p.log()).sum())),
+        (F.cross_entropy(outputs[:, :1].expand(-1, 7), y * 0 + torch.arange(1200) % 7), math.log(7)),
+        (F.mse_loss(outputs[:, :2], real), float(real.var(0, correction=0).mean())),
+        (F.binary_cross_entropy_with_logits(outputs[:, :1], binary), entropy),
+        (F.binary_cross_entropy(outputs[:, :1].sigmoid(), binary), entropy),
+    ):
+        targets = Targets()
+        targets.see(loss)
+        assert targets.trivial == pytest.approx(expected, abs=2e-3)  # Miller's correction is (K - 1) / 2N
+        loss.backward(retain_graph=True)
+    for unknown in (outputs.sum(), F.cross_entropy(outputs, y, reduction="sum"), F.mse_loss(outputs, outputs) / 2):
+        targets = Targets()
+        targets.see(unknown)
+        assert targets.trivial is None
+
+
+def test_sharpness_is_the_largest_eigenvalue() -> None:
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(6, 6, generator=g)
+    hessian = a @ a.T
+    p = nn.Parameter(torch.randn(6, generator=g))
+    loss = p @ hessian @ p / 2
+    assert sharpness(loss, [p], products=60) == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-4)
+    assert sharpness(loss, [p], products=2) <= float(torch.linalg.eigvalsh(hessian)[-1]) * (1 + 1e-5)
+    loss.backward()  # the graph is still there
+    assert sharpness(p.sum(), [p]) is None
+
+
+def test_diagnose_takes_a_run(tmp_path: Path) -> None:
+    flat = [2.3 + 0.001 * (i % 5) for i in range(100)]
+    log = tmp_path / "log.txt"
+    log.write_text("\n".join(map(str, flat)))
+    for given_ in (flat, log, str(log), fl.read_log(log)):
+        assert [f.code for f in fl.diagnose(given_)] == ["loss-stuck"]
+    with pytest.raises(fl.ArgumentError, match="no light"):
+        fl.diagnose(3)

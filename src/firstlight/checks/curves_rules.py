@@ -157,7 +157,7 @@ def _at_trivial(curve: Curve, s: Shape) -> Iterator[Finding]:
             "",
             None,
             (Evidence("loss, median of the last fifth", s.tail, bound, curve.trivial, "the best constant prediction"),),
-            f"the loss rests at {s.tail:.4g}, and predicting the same for every input gives {curve.trivial:.4g}",
+            f"the loss rests at {s.tail:.4g}, no better than predicting the same for every input ({curve.trivial:.4g})",
             "inputs do not reach the outputs, or gradients not the weights: look at the first step with fl.probe",
             _PROBE,
             _step(curve, s),

@@ -33,7 +33,7 @@ from .watch_schedule import Schedule
 from .watch_sharpness import sharpness
 from .watch_trivial import CALLS, Targets
 
-BUDGET = 0.02  # of the time, for measuring; the rest of 3 % is for the loss
+BUDGET = 0.015  # of the time, for measuring; the other half of 3 % is for losses and rules
 SMALL = 10_000_000  # parameters up to which the first step's sharpness is measured
 BLOWN = 1e3  # times the first loss: looked at without waiting
 FIRST_CHECK, BETWEEN = 20, 1.3  # losses before the first look, and the factor to the next
