@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transfers.twins import GPT, ResNet, ViT
 
 import firstlight as fl
 from firstlight.errors import ArgumentError, ModelError
 from firstlight.transfers import freeze_, groups_by_depth
 from firstlight.transfers.finetuning import depths
 from firstlight.writers import reset_last_
+from transfers.twins import GPT, ResNet, ViT
 
 PICTURE = torch.zeros(1, 3, 16, 16)
 

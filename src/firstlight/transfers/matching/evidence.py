@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ...graphs.records import Graph, Parameter, Role
 from ...graphs.tape import PARAMETER, Tape
+from .rows import stacking
 
 _KNOWN = {
     Role.QUERY: "q",
@@ -49,7 +50,7 @@ def evidence(graph: Graph) -> Mapping[str, Evidence]:
     for parameter in graph.parameters:
         use = parameter.uses[0] if parameter.uses else None
         made = Evidence(
-            _role(parameter),
+            _role(parameter, graph.tape),
             use.meets if use is not None else "",
             depths.get(use.node, -1) if use is not None else -1,
             parameter.layout.out_axis,
@@ -59,9 +60,13 @@ def evidence(graph: Graph) -> Mapping[str, Evidence]:
     return found
 
 
-def _role(parameter: Parameter) -> str:
+def _role(parameter: Parameter, tape: Tape | None) -> str:
     if parameter.role is Role.ATTENTION:
-        return _FUSED.get(parameter.layout.blocks, "")
+        found = _FUSED.get(parameter.layout.blocks, "")
+        linear = bool(parameter.uses) and parameter.uses[0].op in ("linear", "matmul", "addmm")
+        if found and tape is not None and linear:
+            return f"{found} {stacking(tape, parameter.uses[0].node, parameter.layout.blocks)}".strip()
+        return found
     if parameter.role is Role.EMBEDDING and len(parameter.names) > 1:
         return "tokens"  # tied to an output layer, whose name may come first
     return _KNOWN.get(parameter.role, "")

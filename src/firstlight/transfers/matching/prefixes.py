@@ -46,7 +46,7 @@ def prefixed(
             _drop(open_targets, [open_targets[name] for name, _ in met])
             continue
         evidence = _words(pair)
-        notes.append(evidence)
+        notes.append(f"prefix {evidence}")
         for name, tensor in met:
             target = open_targets.get(name)
             if target is not None:
@@ -64,8 +64,8 @@ def _drop(open_targets: dict[str, Target], done: Sequence[Target]) -> None:
 def _words(pair: Pair) -> str:
     source, model = pair
     if source and model:
-        return f"prefix {source!r} read as {model!r}"
-    return f"prefix {source!r} dropped" if source else f"prefix {model!r} added"
+        return f"{source!r} read as {model!r}"
+    return f"{source!r} dropped" if source else f"{model!r} added"
 
 
 def _best(
