@@ -88,7 +88,8 @@ def one(finding: Finding, width: int = _WIDTH) -> str:
     depth = "" if finding.position is None else f", {100 * finding.position:.0f} % deep"
     step = "" if finding.step is None else f", step {finding.step}"
     title = f": {known.title}" if known else ""
-    lines = [f"{_MARKS[finding.severity]} {finding.severity} {finding.code} at {where}{depth}{step}{title}"]
+    head = f"{_MARKS[finding.severity]} {finding.severity} {finding.code} at {where}{depth}{step}{title}"
+    lines = textwrap.wrap(head, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     rows = [("measured", "; ".join(_measured(e) for e in finding.evidence[:3]))] if finding.evidence else []
     rows += [("cause", finding.cause), ("fix", finding.remedy)]
     for label, text in rows:
@@ -97,9 +98,15 @@ def one(finding: Finding, width: int = _WIDTH) -> str:
 
 
 def _measured(evidence: Evidence) -> str:
-    text = f"{evidence.quantity} {evidence.value:.3g}"
-    expected = "" if evidence.expected is None else f"expected {evidence.expected:.3g}, "
-    return f"{text} ({expected}bound {evidence.threshold:.3g})"
+    notes = [] if evidence.expected is None else [f"expected {_figure(evidence.expected)}"]
+    if not evidence.source.startswith("exact"):
+        notes.append(f"bound {_figure(evidence.threshold)}")
+    return f"{evidence.quantity} {_figure(evidence.value)}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _figure(value: float) -> str:
+    whole = abs(value) < 1e6 and value == round(value)
+    return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
 def _as_dict(finding: Finding) -> dict[str, Any]:
