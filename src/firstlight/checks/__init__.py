@@ -8,7 +8,8 @@ from .findings import Findings
 from .logs import read_log
 from .probing import probe
 from .records import Evidence, Finding, Severity
-from .watch import Watch, watch
+from .watch import watch
+from .watch_session import Watch
 
 __all__ = [
     "CATALOGUE",

@@ -38,11 +38,12 @@ def diagnose_training(training: Training) -> Iterator[Finding]:
 
 
 def standing(training: Training) -> bool:
-    """Whether the loss is still near where it began: it has not converged."""
+    """Whether the loss is still near where it began (or near the trivial loss, if that is lower): not converged."""
     loss = training.curve.loss[np.isfinite(training.curve.loss)]
     if not len(loss):
         return True
-    return bool(np.median(loss[-5:]) > STANDING * np.median(loss[:5]))
+    start, trivial = float(np.median(loss[:5])), training.curve.trivial
+    return bool(np.median(loss[-5:]) > STANDING * (start if trivial is None else min(start, trivial)))
 
 
 def _where(training: Training, index: int) -> tuple[str, float | None]:

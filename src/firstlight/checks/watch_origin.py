@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..graphs.names import canonical_child, join
+from .watch_model import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def origin(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         return Where("inputs", given=_range((args, dict(kwargs))))
     for name, parameter in model.named_parameters():
         if not _finite(parameter):
-            return Where("parameter", _canonical(model, name))
+            return Where("parameter", canonical(model, name))
     stack: list[str] = []
 
     def enter(path: str) -> Callable[..., None]:
@@ -75,7 +75,7 @@ def origin(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
     handles = []
     for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(enter(_canonical(model, name))))
+        handles.append(module.register_forward_pre_hook(enter(canonical(model, name))))
         handles.append(module.register_forward_hook(leave, always_call=True))
     buffers = [(b, b.clone()) for b in model.buffers()]
     watcher = _Watcher(stack)
@@ -97,15 +97,6 @@ def origin(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
             for buffer, kept in buffers:
                 buffer.copy_(kept)
     return watcher.found or Where("loss")
-
-
-def _canonical(model: nn.Module, name: str) -> str:
-    """The path without wrappers."""
-    path, at = "", model
-    for part in name.split(".") if name else ():
-        path = join(path, canonical_child(at, part))
-        at = getattr(at, part)
-    return path
 
 
 def _floats(values: Any) -> list[torch.Tensor]:
