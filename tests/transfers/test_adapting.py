@@ -388,3 +388,19 @@ def test_each_rule_is_switched_by_name() -> None:
     ):
         with pytest.raises(error):
             fl.load_(model, source, adapt=adapt)  # type: ignore[arg-type]
+
+
+def test_every_adaptation_cites_a_work_that_is_known() -> None:
+    from firstlight.plans.references import found
+    from firstlight.transfers import adaptations
+
+    unknown = {a.name for a in adaptations() if not found(a.reference)}
+    assert unknown == {"channels"}  # common practice: a library's source, and no paper
+
+
+def test_a_plan_that_starts_from_weights_cites_what_it_adapted(tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(ViT(image=16).state_dict(), tmp_path / "w.safetensors")
+    plan = fl.plan(ViT(image=32), torch.zeros(1, 3, 32, 32), f"pretrained({tmp_path / 'w.safetensors'}, head=none)")
+    assert "2010.11929" in plan.cite()

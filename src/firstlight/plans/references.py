@@ -128,6 +128,14 @@ WORKS = (
     ),
     Work(
         _PROCEEDINGS,
+        "Chen, Tianqi and Goodfellow, Ian and Shlens, Jonathon",
+        2016,
+        "Net2Net: Accelerating Learning via Knowledge Transfer",
+        "ICLR",
+        "1511.05641",
+    ),
+    Work(
+        _PROCEEDINGS,
         "Press, Ofir and Wolf, Lior",
         2017,
         "Using the Output Embedding to Improve Language Models",
@@ -144,12 +152,37 @@ WORKS = (
     ),
     Work(
         _PROCEEDINGS,
+        "Carreira, João and Zisserman, Andrew",
+        2017,
+        "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset",
+        "CVPR",
+        "1705.07750",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Lin, Tsung-Yi and Goyal, Priya and Girshick, Ross and He, Kaiming and Dollár, Piotr",
+        2017,
+        "Focal Loss for Dense Object Detection",
+        "ICCV",
+        "1708.02002",
+    ),
+    Work(
+        _PROCEEDINGS,
         "Xiao, Lechao and Bahri, Yasaman and Sohl-Dickstein, Jascha and Schoenholz, Samuel S. and Pennington, Jeffrey",
         2018,
         "Dynamical Isometry and a Mean Field Theory of CNNs: How to Train 10,000-Layer Vanilla Convolutional Neural "
         "Networks",
         "ICML",
         "1806.05393",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Jacob, Benoit and Kligys, Skirmantas and Chen, Bo and Zhu, Menglong and Tang, Matthew and Howard, Andrew "
+        "and Adam, Hartwig and Kalenichenko, Dmitry",
+        2018,
+        "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+        "CVPR",
+        "1712.05877",
     ),
     Work(
         _PROCEEDINGS,
@@ -166,6 +199,13 @@ WORKS = (
         "Fixup Initialization: Residual Learning Without Normalization",
         "ICLR",
         "1901.09321",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Gong, Linyuan and He, Di and Li, Zhuohan and Qin, Tao and Wang, Liwei and Liu, Tieyan",
+        2019,
+        "Efficient Training of BERT by Progressively Stacking",
+        "ICML",
     ),
     Work(
         _PROCEEDINGS,
@@ -195,6 +235,32 @@ WORKS = (
     ),
     Work(
         _PROCEEDINGS,
+        "Dosovitskiy, Alexey and Beyer, Lucas and Kolesnikov, Alexander and Weissenborn, Dirk and Zhai, Xiaohua "
+        "and Unterthiner, Thomas and Dehghani, Mostafa and Minderer, Matthias and Heigold, Georg and Gelly, "
+        "Sylvain and Uszkoreit, Jakob and Houlsby, Neil",
+        2021,
+        "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+        "ICLR",
+        "2010.11929",
+    ),
+    Work(
+        _ARTICLE,
+        "Hewitt, John",
+        2021,
+        "Initializing New Word Embeddings for Pretrained Language Models",
+        "Blog post",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Liu, Ze and Lin, Yutong and Cao, Yue and Hu, Han and Wei, Yixuan and Zhang, Zheng and Lin, Stephen and "
+        "Guo, Baining",
+        2021,
+        "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+        "ICCV",
+        "2103.14030",
+    ),
+    Work(
+        _PROCEEDINGS,
         "Gu, Albert and Goel, Karan and Gupta, Ankit and Ré, Christopher",
         2022,
         "On the Parameterization and Initialization of Diagonal State Space Models",
@@ -208,6 +274,24 @@ WORKS = (
         "AutoInit: Analytic Signal-Preserving Weight Initialization for Neural Networks",
         "AAAI",
         "2109.08958",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Beyer, Lucas and Izmailov, Pavel and Kolesnikov, Alexander and Caron, Mathilde and Kornblith, Simon and "
+        "Zhai, Xiaohua and Minderer, Matthias and Tschannen, Michael and Alabdulmohsin, Ibrahim and Pavetic, Filip",
+        2023,
+        "FlexiViT: One Model for All Patch Sizes",
+        "CVPR",
+        "2212.08013",
+    ),
+    Work(
+        _PROCEEDINGS,
+        "Xu, Zhiqiu and Chen, Yanjie and Vishniakov, Kirill and Yin, Yida and Shen, Zhiqiang and Darrell, Trevor "
+        "and Liu, Lingjie and Liu, Zhuang",
+        2024,
+        "Initializing Models with Larger Ones",
+        "ICLR",
+        "2311.18823",
     ),
 )
 

@@ -1,8 +1,8 @@
 """Net2DeeperNet: a deeper network that computes what the shallow one did.
 
 A further residual block adds nothing at first: the weights that close its branches are zero, all others are fresh. A
-further plain layer, square and before a ReLU or nothing, is the identity (Chen et al. 2016, arXiv 1511.05641, section
-2.4). Which weight closes a branch only a traced forward tells. Where a norm stands on the stream itself, behind the
+further plain layer, square and before a ReLU or nothing, is the identity (Chen et al. 2016, arXiv 1511.05641).
+Which weight closes a branch only a traced forward tells. Where a norm stands on the stream itself, behind the
 join (post-norm), it renormalizes, and the function is kept only as far as that changes nothing.
 """
 

@@ -2,7 +2,7 @@
 
 ``pi``: with B the matrix that resizes a patch of the old size to the new, the new kernel is w' = (Bᵀ)⁺ w, so that a
 resized patch has the embedding that the patch had: ⟨B x, w'⟩ = ⟨x, w⟩ for all x where the patch grows, and nearest to
-it where it shrinks (Beyer et al. 2023, FlexiViT, section 3.4). ``resample`` only interpolates the kernel, and its
+it where it shrinks (Beyer et al. 2023, FlexiViT, arXiv 2212.08013). ``resample`` only interpolates the kernel, and its
 output then scales with the number of pixels.
 """
 

@@ -2,7 +2,7 @@
 
 Of n units m are kept, those at ⌊i n / m⌋, i = 0 … m−1. The indices depend on n and m alone, so that the outputs of one
 layer and the inputs of the next are the same units; of blocks the first are kept (Xu et al. 2023, Initializing Models
-with Larger Ones, arXiv 2311.18823, section 3).
+with Larger Ones, arXiv 2311.18823).
 """
 
 from __future__ import annotations

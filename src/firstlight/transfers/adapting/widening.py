@@ -1,7 +1,7 @@
 """Net2WiderNet: a wider network that computes what the narrow one did.
 
 New unit j is a copy of old unit g(j) = j mod n. Whatever reads the units gives each copy a share of the old weight:
-W'[:, j] = s_j W[:, g(j)] with Σ_{g(j)=i} s_j = 1 (Chen et al. 2016, arXiv 1511.05641, section 2.3). Copies get unequal
+W'[:, j] = s_j W[:, g(j)] with Σ_{g(j)=i} s_j = 1 (Chen et al. 2016, arXiv 1511.05641). Copies get unequal
 shares (1 : 2 : 3 …), so that training can tell them apart without noise; ``"even"`` divides evenly.
 
 The function is kept to rounding through elementwise activations, batch norm, convolution and pooling; through layer or
