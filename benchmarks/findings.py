@@ -21,9 +21,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from scipy.stats import beta  # noqa: E402
+
 from faults.collection import FRESH, HEALTHY, STEP_0  # noqa: E402
 from faults.judging import Mended, Verdict, judged, repaired, shares  # noqa: E402
-from scipy.stats import beta  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "findings.md"
 
@@ -92,9 +93,9 @@ def _fixed(mended: Sequence[Mended]) -> str:
         [
             "## Do the fixes make them train?",
             "",
-            f"Of {len(mended)} faulty programs {len(sick)} do not reach their score as they are; after at most three fixes "
-            f"{_share(len(cured), len(sick))} of these do. {len(hale)} train in spite of their fault; {len(still)} of them "
-            "still do.",
+            f"Of {len(mended)} faulty programs {len(sick)} do not reach their score as they are; after at most three "
+            f"fixes {_share(len(cured), len(sick))} of these do. {len(hale)} train in spite of their fault; {len(still)} "
+            "of them still do.",
             "",
             "| program | score before | after | needed | fixes applied |",
             "|---|---|---|---|---|",

@@ -15,7 +15,7 @@ from ..graphs import Role
 from ..initializers import Constant
 from ..plans import Plan
 from ..probes.records import Kind, Place, Weight
-from .looking import TABLES, WEIGHTS, Look, gradient_norm, rms, segments, where_of
+from .looking import TABLES, Look, gradient_norm, rms, segments, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import TO_TANH, overridden, replanned
 
@@ -86,7 +86,8 @@ def grown_body(look: Look) -> Finding | None:
     path = next((p for piece in reversed(list(segments(look.trunk))) if len(p := _sized(look, piece)) > 1), None)
     if path is None or not all(rms(p) > 0 for p in path) or rms(path[-1]) < 3 * rms(path[0]):
         return None
-    return _chain(look, path, rms(path[-1]) / rms(path[0]))
+    factor = rms(path[-1]) / rms(path[0])
+    return _chain(look, path, factor) if factor < FAR else None  # beyond, it is told already
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
@@ -198,7 +199,7 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     remedy, repair = cure(look, weight, names)
     return Finding(
         code,
-        Severity.ERROR if lost or (not alone and _gradients_lost(look)) else Severity.WARNING,
+        Severity.ERROR if lost or (not growing and _stalls(look, factor)) else Severity.WARNING,
         where_of(place),
         place.position,
         tuple(evidence),
@@ -208,14 +209,11 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     )
 
 
-def _gradients_lost(look: Look) -> bool:
-    """Whether the trunk's weights get gradients below Adam's ε of 10⁻⁸ throughout."""
-    found = [
-        w.grad_mean_abs
-        for p in look.trunk
-        if p is not look.head and (w := look.weight_of(p)) is not None and w.role in WEIGHTS and w.grad_mean_abs
-    ]
-    return bool(found) and max(found) < 1e-8
+def _stalls(look: Look, forward: float) -> bool:
+    """Whether forward times backward leaves the weights no gradient to speak of."""
+    path = [p for p in look.trunk if p.kind in (Kind.WEIGHT, Kind.JOIN) and gradient_norm(p) is not None]
+    backward = _backward_factor(look, path) if path else None
+    return backward is not None and forward * min(backward, 1.0) < BOTH_LOST
 
 
 def _culprit(path: Sequence[Place]) -> tuple[Place, bool]:

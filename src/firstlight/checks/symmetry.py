@@ -27,19 +27,24 @@ def _constant(look: Look) -> Iterator[Finding]:
     """A weight of one value throughout whose units stay alike: their gradients are equal, or all zero.
 
     A zero weight that gets a gradient of its own is a start from nothing (a zero head, the end of a residual branch,
-    LoRA's B), and no fault.
+    LoRA's B), and no fault; once it has moved, the zero weights that it holds back get theirs. Units of one nonzero
+    value that get different gradients part, but start as one unit: a warning.
     """
     found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
-    stuck = [w for w in found if _stays(w)]
-    if not stuck:
+    opening = any(w.second == 0 and w.grad_zeros is not None and w.grad_zeros < 1 for w in found)
+    stuck = [w for w in found if _stays(w) and not (opening and w.second == 0 and w.grad_zeros == 1.0)]
+    parting = [w for w in found if w.second > 0 and w.units > 1]
+    if not stuck and not parting:
         return
+    severity = Severity.ERROR if stuck else Severity.WARNING
+    stuck = stuck or parting
     first = stuck[0]
     value = first.mean
     more = f", and {len(stuck) - 1} more weights are" if len(stuck) > 1 else ""
     zero = value == 0
     yield Finding(
         "constant-init",
-        Severity.ERROR,
+        severity,
         first.name,
         _position(look, first.name),
         (
@@ -51,6 +56,8 @@ def _constant(look: Look) -> Iterator[Finding]:
             "nothing passes it forward or backward, so no gradient moves it"
             if zero and first.grad_zeros in (1.0, None)
             else "all its units compute the same and get the same gradient, so they stay one unit"
+            if severity is Severity.ERROR
+            else "all its units compute the same until their gradients have pulled them apart"
         ),
         "draw the weights at random; only biases, heads and the ends of residual branches may start from zero",
         replanned(look.light, [w.name for w in stuck]),
@@ -67,12 +74,10 @@ def _stays(weight: Weight) -> bool:
 
 def _rows(look: Look) -> Iterator[Finding]:
     """Output units that equal another one in their weights and in their gradients."""
-    found = [
-        w
-        for w in look.light.weights
-        if w.role in WEIGHTS and not w.constant and w.trainable and w.twins and w.gradient_twins
-    ]
+    known = [w for w in look.light.weights if w.role in WEIGHTS and not w.constant and w.trainable and w.twins]
+    found = [w for w in known if w.gradient_twins]
     if not found:
+        yield from _twins([w for w in known if w.twins > w.units // 2 and w.second > 0], look)
         return
     first = found[0]
     share = first.gradient_twins / max(first.units, 1)
@@ -87,6 +92,23 @@ def _rows(look: Look) -> Iterator[Finding]:
         "draw every unit anew: copied rows, repeated blocks and constant fills break no symmetry",
         replanned(look.light, [w.name for w in found]),
     )
+
+
+def _twins(found: list[Weight], look: Look) -> Iterator[Finding]:
+    """Most units are copies of others, though their gradients will part them."""
+    if found:
+        first = found[0]
+        yield Finding(
+            "symmetric-units",
+            Severity.WARNING,
+            first.name,
+            _position(look, first.name),
+            (Evidence("share of units with the weights of another", first.twins / first.units, 0.0, 0.0, "exact"),),
+            f"{first.twins} of {first.units} units start as copies of another, and count as one until gradients "
+            "part them",
+            "draw every unit anew",
+            replanned(look.light, [w.name for w in found]),
+        )
 
 
 def _copies(look: Look) -> Iterator[Finding]:

@@ -44,8 +44,8 @@ def expected_dead(cosine: float, rows: int) -> float:
         return 0.5**rows
     slope = math.sqrt(min(cosine, 1 - 1e-12) / (1 - min(cosine, 1 - 1e-12)))
     total = weight = 0.0
-    for i in range(-400, 401):
-        t = i / 50
+    for i in range(-400, 400):
+        t = (i + 0.5) / 50
         density = math.exp(-t * t / 2)
         total += density * (math.erfc(t * slope / math.sqrt(2)) / 2) ** rows
         weight += density

@@ -1,0 +1,231 @@
+"""Diagnosis: theory against measurement, causes before consequences, fixes that fix, findings as data."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import firstlight as fl
+from firstlight.checks import CATALOGUE, Evidence, Finding, Severity
+from firstlight.checks.diagnosis import EXPLAINS
+from firstlight.checks.looking import dominators, look_at
+from firstlight.checks.scale import torch_fans
+from firstlight.checks.units import expected_dead
+from firstlight.graphs import trace
+from firstlight.plans import Keep, Plan
+
+
+def _mlp(depth: int, gain: float = math.sqrt(2), width: int = 64) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(width, width), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(width, 10))
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, gain / math.sqrt(width))
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def _batch(n: int = 64, width: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(n, width, generator=g), torch.arange(n) % 10
+
+
+def _findings(model: nn.Module, loss=F.cross_entropy, **options) -> fl.Findings:
+    return fl.probe(model, *_batch(), loss, **options).findings
+
+
+@pytest.mark.parametrize("depth", [1, 4, 12, 24])
+def test_a_critical_network_is_healthy_at_any_depth(depth):
+    assert _findings(_mlp(depth)).errors == ()
+
+
+@pytest.mark.parametrize(
+    ("gain", "code"), [(1.0, "vanishing-forward"), (0.3, "vanishing-forward"), (4.0, "exploding-forward")]
+)
+def test_off_the_critical_line_the_rate_is_the_mean_field_one(gain, code):
+    """E[y²] changes by gain²/2 a layer in a ReLU network; the scatter of 24 layers of 64 units is about √(5·24/64)."""
+    found = _findings(_mlp(24, gain))[0]
+    assert found.code == code
+    rate = next(e for e in found.evidence if e.quantity.startswith("second moment's factor"))
+    assert abs(math.log(rate.value) - math.log(gain**2 / 2)) < 5 * math.sqrt(5 * 24 / 64) / 24
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1e-8, "vanishing-forward"), (1e8, "exploding-forward")])
+@pytest.mark.parametrize("layer", [0, 4, 8])
+def test_one_layer_of_the_wrong_size_is_named_itself(layer, factor, code):
+    model = _mlp(6)
+    with torch.no_grad():
+        model[layer].weight.mul_(factor)
+    found = _findings(model)[0]
+    assert (found.code, found.where) == (code, f"{layer}.weight")
+    assert found.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize("cosine", [0.5, 0.9, 0.99])
+def test_the_expected_share_of_dead_units(cosine):
+    """40,000 units, each dead or not: the share is within 5 standard errors, a false alarm in 2 million."""
+    g = torch.Generator().manual_seed(0)
+    shared = torch.randn(40_000, 1, generator=g)
+    own = torch.randn(40_000, 32, generator=g)
+    dead = ((math.sqrt(cosine) * shared + math.sqrt(1 - cosine) * own) < 0).all(1).float().mean()
+    expected = expected_dead(cosine, 32)
+    assert abs(float(dead) - expected) < 5 * math.sqrt(expected * (1 - expected) / 40_000)
+
+
+def test_no_draw_of_zero_mean_kills_more_than_half():
+    assert expected_dead(1.0, 10**6) == pytest.approx(0.5, abs=2e-3)
+    assert expected_dead(-0.2, 64) == pytest.approx(0.0)
+
+
+def test_half_of_the_values_zero_is_no_death():
+    assert "dead-units" not in {f.code for f in _findings(_mlp(3))}
+
+
+def test_the_trunk_is_what_every_path_passes():
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.branch, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            return self.head(x + self.branch(x))
+
+    model = Skip()
+    light = fl.probe(model, torch.randn(16, 8))
+    look = look_at(light)
+    assert [p.weight for p in look.trunk if p.weight] == ["first.weight", "head.weight"]
+    tape = trace(model, torch.randn(4, 8)).tape
+    assert tape is not None
+    on = {tape[i].module for i in dominators(tape)}
+    assert "branch" not in on
+    assert {"first", "head"} <= on
+
+
+def test_a_zero_branch_and_a_zero_head_are_meant_so():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(64, 64), nn.Linear(64, 64)
+            nn.init.zeros_(self.outer.weight)
+            nn.init.zeros_(self.outer.bias)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.outer(F.relu(self.inner(x)))
+
+    head = nn.Linear(64, 10)
+    nn.init.zeros_(head.weight)
+    assert _findings(nn.Sequential(Block(), Block(), Block(), head)).errors == ()
+
+
+def test_one_cause_is_told_once():
+    """All that follows from a NaN in one weight, or from zero weights, is that one finding."""
+    model = _mlp(4)
+    with torch.no_grad():
+        model[2].weight[0, 0] = math.nan
+    assert [(f.code, f.where) for f in _findings(model)] == [("non-finite-weights", "2.weight")]
+    model = _mlp(4)
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.zeros_(layer.weight)
+    assert [(f.code, f.where) for f in _findings(model)] == [("constant-init", "0.weight")]
+
+
+def test_findings_come_the_most_severe_first():
+    model = _mlp(3)
+    model[2].weight.requires_grad_(False)
+    nn.init.constant_(model[0].bias, -100.0)
+    ranks = [list(Severity).index(f.severity) for f in _findings(model)]
+    assert ranks == sorted(ranks)
+    assert len(ranks) > 1
+
+
+def test_a_fix_is_a_plan_that_leaves_the_rest_alone():
+    model = _mlp(6)
+    with torch.no_grad():
+        model[4].weight.mul_(1e-8)
+    kept = {n: p.clone() for n, p in model.named_parameters()}
+    fix = _findings(model)[0].fix()
+    assert isinstance(fix, Plan)
+    assert {e.parameter.name for e in fix if not isinstance(e.decision, Keep)} == {"4.weight", "4.bias"}
+    fl.apply_(model, fix, seed=0)
+    assert _findings(model) == ()
+    assert all(torch.equal(p, kept[n]) for n, p in model.named_parameters() if not n.startswith("4."))
+
+
+def test_a_light_from_json_gives_code_in_a_plans_place():
+    light = fl.probe(_mlp(24, 1.0), *_batch(), F.cross_entropy)
+    again = fl.diagnose(fl.Light.from_json(light.to_json()))
+    assert [f.code for f in again] == [f.code for f in light.findings]
+    assert isinstance(again[0].fix(), str)
+    assert "fl.init_" in again[0].fix()
+
+
+def test_findings_survive_json():
+    found = _findings(_mlp(24, 0.3)) + _findings(_mlp(3), lambda p, y: -F.cross_entropy(p, y))
+    odd = Finding(
+        "dead-units", Severity.NOTE, "", None, (Evidence("x", math.inf, -math.inf, None, "s"),), "c", "r", "f"
+    )
+    before = fl.Findings((*found, odd))
+    assert fl.Findings.from_json(before.to_json()) == before
+    assert fl.Findings.from_json(before.to_json())[0].fix() == before[0].remedy
+
+
+@pytest.mark.parametrize("text", ["", "3", '[{"code": 1}]', "{}x"])
+def test_what_is_no_json_of_findings_is_refused(text):
+    with pytest.raises(fl.ArgumentError, match="no JSON of findings"):
+        fl.Findings.from_json(text)
+
+
+def test_findings_print_place_evidence_cause_and_fix():
+    text = str(_findings(_mlp(24, 0.3)))
+    assert text.startswith("✗ error vanishing-forward at 0.weight")
+    assert all(word in text for word in ("measured", "cause", "fix", "expected 1", "bound 0.001", "fl.init_"))
+    assert max(map(len, text.split("\n"))) <= 110
+    assert str(fl.Findings()) == "nothing found: the signal gets through"
+
+
+def test_a_batch_with_nan_is_refused_by_name():
+    x, y = _batch()
+    x[3, 4] = math.nan
+    with pytest.raises(fl.DataError, match=r"inputs .* NaN .*\(3, 4\)"):
+        fl.probe(_mlp(2), x, y, F.cross_entropy)
+
+
+def test_an_infinite_input_is_the_inputs_fault():
+    x, y = _batch()
+    x[3, 4] = math.inf
+    found = fl.probe(_mlp(2), x, y, F.cross_entropy).findings
+    assert [f.code for f in found] == ["non-finite-inputs"]
+
+
+def test_diagnose_wants_a_light():
+    with pytest.raises(fl.ArgumentError, match="Linear"):
+        fl.diagnose(nn.Linear(2, 2))
+
+
+def test_every_explained_code_is_in_the_catalogue():
+    assert {*EXPLAINS, *(c for codes in EXPLAINS.values() for c in codes)} <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(6, 4, 3), nn.ConvTranspose2d(6, 4, 3)])
+def test_torch_fans_are_those_of_torch(layer):
+    assert torch_fans(tuple(layer.weight.shape)) == nn.init._calculate_fan_in_and_fan_out(layer.weight)
+
+
+def test_adam_forgives_a_summed_loss():
+    def summed(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(p, y, reduction="sum")
+
+    model = _mlp(3)
+    by_sgd = _findings(model, summed, optimizer=torch.optim.SGD(model.parameters(), 0.1))
+    by_adam = _findings(model, summed, optimizer=torch.optim.Adam(model.parameters(), 0.1))
+    assert [(f.code, f.severity) for f in by_sgd] == [("unreduced-loss", Severity.WARNING)]
+    assert [(f.code, f.severity) for f in by_adam] == [("unreduced-loss", Severity.NOTE)]
