@@ -263,3 +263,17 @@ def test_names_of_calls() -> None:
     assert call_name(torch.Tensor.__rsub__) == "rsub"
     assert call_name(torch.Tensor.__radd__) == "add"
     assert call_name(torch.ops.aten.mm.default) == "mm"
+
+
+def test_a_guessed_split_takes_equal_parts() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes = torch.bincount(x.argmax(-1), minlength=4).tolist()
+            return torch.cat([self.map(part) for part in x.split(sizes)])
+
+    tape = record(Routed(), (torch.randn(10, 4),))
+    assert any("equal parts" in guess for guess in tape.guesses)

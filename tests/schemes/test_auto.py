@@ -232,3 +232,90 @@ def test_zeros_stand_in_for_data() -> None:
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
     dummy, meta = (fl.plan(model, torch.zeros(2, 16, device=d)) for d in ("cpu", "meta"))
     assert dummy == meta
+
+
+def test_a_second_recurrent_layer_reads_the_small_state_of_the_first() -> None:
+    made = fl.plan(nn.LSTM(32, 32, 2, batch_first=True), randn(8, 12, 32))
+    std = {e.parameter.name: e.decision.std for e in made if isinstance(e.decision, fl.Normal)}
+    assert std["weight_ih_l1"] > 2 * std["weight_ih_l0"]
+
+
+def test_a_weight_that_is_used_twice_is_right_for_the_mean_of_both() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(48, 80))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.linear(F.relu(F.linear(x, self.weight)), self.weight.t())
+
+    model, x = Tied(), randn(64, 80)
+    made = fl.plan(model, x)
+    fl.apply_(model, made, 0)
+    first = F.linear(x, model.weight).detach()
+    both = [float(y.square().mean()) for y in (first, model(x).detach())]
+    assert both[0] * both[1] == pytest.approx(1, rel=0.3)
+    assert all(0.4 < b < 2.5 for b in both)
+
+
+def test_a_loop_keeps_its_states_norm() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.new = nn.Linear(16, 16), nn.Linear(8, 16)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = torch.zeros(x.shape[0], 16)
+            for t in range(x.shape[1]):
+                h = torch.tanh(self.inner(h) + self.new(x[:, t]))
+            return h
+
+    made = fl.plan(Loop(), randn(8, 5, 8))
+    assert made["inner.weight"].entries[0].decision == fl.Orthogonal()
+
+
+def test_a_hypernetwork_makes_weights_of_the_right_size() -> None:
+    class Hyper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.made = nn.Parameter(torch.randn(16)), nn.Linear(16, 32 * 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.linear(x, self.made(self.code).view(32, 32))
+
+    model, x = Hyper(), randn(64, 32)
+    entry = fl.plan(model, x, rules={"code": fl.Normal()})["made.weight"].entries[0]
+    assert "makes the weight of a layer of fan_in 32" in entry.reason
+
+
+def test_filters_that_each_sample_scales_are_a_convolutions() -> None:
+    class Modulated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.style, self.weight = nn.Linear(8, 8), nn.Parameter(torch.randn(1, 16, 8, 3, 3))
+
+        def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+            w = self.weight * (1 + self.style(style))[:, None, :, None, None]
+            y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), w.flatten(0, 1), padding=1, groups=len(x))
+            return y.view(len(x), 16, *x.shape[2:])
+
+    model, inputs = Modulated(), (randn(16, 8, 6, 6), randn(16, 8))
+    made = fl.plan(model, inputs)
+    assert made["weight"].entries[0].parameter.layout.fan_in == 72
+    squared = 0.0
+    for seed in range(4):
+        fl.apply_(model, made, seed)
+        squared += float(model(*inputs).detach().square().mean()) / 4
+    assert 0.7 < squared < 1.4
+
+
+def test_cross_attention_reads_keys_and_values_of_their_own_size() -> None:
+    model = nn.MultiheadAttention(32, 4, kdim=16, vdim=24, batch_first=True)
+    inputs = (randn(4, 6, 32), 3 * randn(4, 8, 16), 0.1 * randn(4, 8, 24))
+    made = fl.plan(model, inputs)
+    std = {e.parameter.name: e.decision.draw(e.parameter.layout) for e in made if "proj_weight" in e.parameter.name}
+    assert set(std) == {"q_proj_weight", "k_proj_weight", "v_proj_weight"}
+    fl.apply_(model, made, 0)
+    for name, x in zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), inputs, strict=True):
+        y = x @ dict(model.named_parameters())[name].detach().T
+        assert float(y.square().mean()) == pytest.approx(1, rel=0.1)

@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import torch
-
 from ..graphs.ops import (
     ATTENTION,
     CONVS,
@@ -22,7 +20,6 @@ from ..graphs.ops import (
     RECURRENT,
     TRANSPOSED_CONVS,
     VIEWS,
-    words,
 )
 from ..graphs.readings import read
 from ..graphs.records import Role
@@ -30,8 +27,8 @@ from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
 from ..graphs.walks import divided_by_spread, is_weight_call, modulated, spread_count
 from . import attended as attention
 from . import maps, pooled
-from .calls import first_tensor, run
 from .elementwise import joined, one_value, together, with_constant
+from .exact import Exact
 from .fused import fused_attention
 from .normed import normed
 from .recurrent import recurrent
@@ -39,8 +36,6 @@ from .sampling import Sampler, Weight
 from .signal import Signal, measured, mixed
 
 _UNKNOWN = Signal(0.0, 1.0, known=False)
-_EXACT = 1_000_000  # values up to which a mask over ids is computed
-_FORMED = words("type_as expand_as")
 _SCAN = 6  # products one behind another; attention with rotations and gates has four
 _MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
 
@@ -60,8 +55,9 @@ class Propagation:
         self.weights = dict(weights)
         self.signals: dict[int, Signal] = {}
         self.fallbacks: dict[int, str] = {}
-        self._exact: dict[int, torch.Tensor] = {}
+        self._known = Exact(tape)
         self._products: dict[int, int] = {}
+        self.known_value = self._known.value
         self._sampler = Sampler(tape, self.of, self.known_value, draw)
 
     def run(self) -> Iterator[Node]:
@@ -76,8 +72,8 @@ class Propagation:
             found = _real(node)
         elif node.flow is Flow.WEIGHTS:
             found = self.weight(node.id)
-        elif self._is_exact(node):
-            found = measured(self._exact[node.id].float()).rooted(node.id, None)
+        elif (value := self._known.computed(node)) is not None:
+            found = measured(value.float()).rooted(node.id, None)
         else:
             found = self._call(node)
         if not all(map(math.isfinite, (found.mean, found.variance, found.shared, found.local))):
@@ -91,32 +87,6 @@ class Propagation:
                 place = _part(node.id, output)
                 self.signals[place] = found.plain().rooted(place, None)
         return found
-
-    def _is_exact(self, node: Node) -> bool:
-        """Whether a value is computed from integers and fixed values alone, as masks over ids are: it is known then."""
-        if math.prod(node.shape) > _EXACT or len(node.shapes) != 1 or not node.dtypes[0].is_floating_point:
-            return False
-
-        def value(ref: Ref) -> torch.Tensor:
-            found, source = self.known_value(ref), self.tape[ref.node]
-            if found is None or (source.op == INPUT and found.is_floating_point()):
-                raise ArithmeticError("not known")
-            return found.clone()
-
-        try:
-            if node.op in _FORMED:
-                # The other operand only says the type or the shape.
-                out: torch.Tensor | None = value(node.operands[0].ref).to(node.dtypes[0]).expand(node.shape)
-            else:
-                for operand in node.operands:
-                    value(operand.ref)
-                out = first_tensor(run(node, value))
-        except ArithmeticError:
-            return False
-        if out is None or out.shape != node.shape:
-            return False
-        self._exact[node.id] = out
-        return True
 
     def of(self, ref: Ref) -> Signal:
         """The signal a call reads."""
@@ -412,33 +382,6 @@ class Propagation:
             shared=signal.variance if aligned[0] == 1 else signal.shared,
             local=signal.local if of_positions else signal.variance,
         )
-
-    def _fixed_output(self, node: Node, ref: Ref) -> torch.Tensor | None:
-        """A later output of a call on fixed values: it is run again, since the tape keeps only the first."""
-
-        def value(read: Ref) -> torch.Tensor:
-            found = self.known_value(read)
-            if found is None:
-                raise ArithmeticError("not known")
-            return found.clone()
-
-        try:
-            made = run(node, value)
-        except ArithmeticError:
-            return None
-        outputs = made if isinstance(made, tuple | list) else ()
-        found = outputs[ref.output] if ref.output < len(outputs) else None
-        return found if isinstance(found, torch.Tensor) and tuple(found.shape) == ref.shape else None
-
-    def known_value(self, ref: Ref) -> torch.Tensor | None:
-        """The real value that a call reads, where it is known; ``None`` for a parameter's."""
-        node = self.tape[ref.node]
-        if ref.output and node.flow is Flow.FIXED:
-            return self._fixed_output(node, ref)
-        value = node.value if node.value is not None else self._exact.get(node.id)
-        if node.op == PARAMETER or ref.output or value is None or tuple(value.shape) != ref.shape:
-            return None
-        return value
 
 
 def _part(node: int, output: int) -> int:

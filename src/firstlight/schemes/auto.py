@@ -14,8 +14,6 @@ from dataclasses import replace
 
 import torch
 
-from ..graphs.ops import MATMULS, VIEWS, WEIGHT_CALLS
-from ..graphs.readings import read
 from ..graphs.records import Graph, Parameter, Role, Use
 from ..graphs.tape import PARAMETER, Flow, Node, Tape
 from ..graphs.walks import backward, modulated
@@ -30,6 +28,7 @@ from ..moments.fused import heads, operands
 from ..moments.recurrent import inputs, layer_of
 from ..plans import Plan
 from ..plans.records import Entry
+from .auto_made import is_kept, taken_with
 from .auto_rules import rule_entry, sine_factor, table_entries
 from .records import Scheme
 from .weights import WEIGHTS, Recurrence, embedding_entry, fixed_entry, undecided
@@ -38,7 +37,10 @@ REFERENCE = "Bingham & Miikkulainen 2023, arXiv 2109.08958"
 _LECUN = "LeCun et al. 1998"
 _SIREN = "Sitzmann et al. 2020, arXiv 2006.09661"
 _SAXE = "Saxe et al. 2014, arXiv 1312.6120"
+_WALKS = 4
 _NEAR = 1.25  # a second moment that is off by no more is left
+_CHANG = "Chang et al. 2020, arXiv 2312.08399"
+_ALONE, _DIVIDED = "no data passes it by itself", "its own scale is divided out"
 _FACTORIZED = 2**22  # elements up to which a matrix is drawn orthogonal
 _RECURRENT = (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION)
 
@@ -65,11 +67,16 @@ def auto_scheme(label: str = "auto") -> Scheme:
 
 
 def _walked(graph: Graph, tape: Tape) -> tuple[Entry, ...]:
-    """The entries of one walk; of a second where weights that are used more than once were missed by the first."""
-    walk = _Walk(graph, tape)
-    entries = walk.entries()
-    corrections = walk.corrections()
-    return _Walk(graph, tape, corrections).entries() if corrections else entries
+    """The entries of one walk; of some more where weights that are used more than once were missed by the first."""
+    scales: dict[str, float] = {}
+    for _ in range(_WALKS):
+        walk = _Walk(graph, tape, scales)
+        entries = walk.entries()
+        missed = walk.corrections()
+        if not missed:
+            break
+        scales = {name: scales.get(name, 1.0) * missed.get(name, 1.0) for name in scales.keys() | missed.keys()}
+    return entries
 
 
 class _Walk:
@@ -121,7 +128,9 @@ class _Walk:
                 continue
             if any(self.tape[u.node].op == "multi_head_attention_forward" and u.role is not Role.OUT for u in uses):
                 continue
-            ratios = [self.signals.signals[u.node].second / _target(u, None)[0] for u in uses]
+            factors = [sine_factor(self.tape, self.readers, self.tape[u.node]) for u in uses]
+            targets = [_target(u, factor)[0] for u, factor in zip(uses, factors, strict=True)]
+            ratios = [self.signals.signals[u.node].second / t for u, t in zip(uses, targets, strict=True)]
             if all(r > 0 and math.isfinite(r) for r in ratios):
                 mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
                 if not 1 / _NEAR < mean < _NEAR:
@@ -144,59 +153,25 @@ class _Walk:
         if node.flow is not Flow.DATA and any(self.tape[u.node].flow is Flow.DATA for u in parameter.uses):
             why = "it reads a state that starts from nothing, step by step: orthogonal, its powers keep every norm"
             return Entry(parameter, _orthogonal(parameter), why, _SAXE)
-        taker = self._taker(node)
-        if taker is not None:
-            return self._maker(parameter, node, taker)
+        if node.flow is Flow.WEIGHTS:
+            return self._made(parameter, node)
         response, at_twice = (self._response(parameter, node, std) for std in (1.0, 2.0))
-        if node.flow is Flow.WEIGHTS and self._is_kept(parameter, node):
-            response, at_twice = 1.0, 1.0
-        elif node.flow is not Flow.DATA or not response > 0:
-            why = f"no data passes it by itself: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
-            return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
+        if node.flow is not Flow.DATA or not response > 0:
+            return _by_fan_in(parameter, _ALONE)
         if at_twice < 2 * response:
-            why = f"its own scale is divided out; fan_in {parameter.layout.fan_in:g}, σ = 1/√fan_in"
-            return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
+            return _by_fan_in(parameter, _DIVIDED)
         return self._for(parameter, use, node, response)
 
-    def _is_kept(self, parameter: Parameter, node: Node) -> bool:
-        """Whether what is computed of a parameter does not grow with it, as an orthogonal matrix does not."""
-        end = node
-        while len(self.readers[end.id]) == 1 and self.readers[end.id][0][0].flow is Flow.WEIGHTS:
-            end = self.readers[end.id][0][0]
-        made = []
-        for std in (1.0, 2.0):
-            self.signals.weights[parameter.name] = Signal(0.0, std**2)
-            made.append(self.signals.weight(end.id).second)
-        return 0 < made[1] < 2 * made[0]
-
-    def _taker(self, node: Node) -> tuple[Node, float] | None:
-        """The call on data that takes what this layer makes of parameters alone as its weight, and its fan-in."""
-        if node.flow is not Flow.WEIGHTS or node.op not in WEIGHT_CALLS - MATMULS:
-            return None
-        place = node
-        for _ in range(12):
-            if len(self.readers[place.id]) != 1:
-                return None
-            place, operand = self.readers[place.id][0]
-            reading = read(place, operand)
-            if place.flow is Flow.DATA:
-                return (place, reading.fan_in) if reading is not None and reading.role in WEIGHTS else None
-            if place.op not in VIEWS:
-                return None
-        return None
-
-    def _maker(self, parameter: Parameter, node: Node, taker: tuple[Node, float]) -> Entry:
-        """A hypernetwork's last layer: it makes weights with E[w²] = 1/n, n the fan-in of the layer that takes them."""
+    def _made(self, parameter: Parameter, node: Node) -> Entry:
+        """A weight that no data meets by itself: of a hypernetwork, of a parametrization, of learned values."""
+        n = taken_with(self.readers, node)
+        if n is None:
+            return _by_fan_in(parameter, _DIVIDED if is_kept(self.signals, self.readers, parameter, node) else _ALONE)
         self.signals.weights[parameter.name] = Signal(0.0, 1.0)
-        made, n = self.signals.weight(node.id).second, taker[1]
+        made = self.signals.weight(node.id).second
         why = f"it makes the weight of a layer of fan_in {n:g}: E[w²] = 1/{n:g} there"
-        std = 1 / math.sqrt(n * made) if made > 0 else 1 / math.sqrt(n * parameter.layout.fan_in)
-        return Entry(
-            parameter,
-            _drawn(parameter, std),
-            why,
-            "Chang et al. 2020, Principled weight initialization for hypernetworks",
-        )
+        std = 1 / math.sqrt(n * (made if made > 0 else parameter.layout.fan_in))
+        return Entry(parameter, _drawn(parameter, std), why, _CHANG)
 
     def _for(self, parameter: Parameter, use: Use, node: Node, response: float) -> Entry:
         fan_in = parameter.layout.fan_in
@@ -242,8 +217,8 @@ class _Walk:
             return self._for(
                 parameter, use, node, fan_in * heads(node, self.signals.of, self.signals.known_value).second
             )
-        read = dict(zip((Role.QUERY, Role.KEY, Role.VALUE), operands(node), strict=True))
-        refs = [read[use.role]] if use.role in read else list(read.values())
+        by_role = dict(zip((Role.QUERY, Role.KEY, Role.VALUE), operands(node), strict=True))
+        refs = [by_role[use.role]] if use.role in by_role else list(by_role.values())
         arriving = sum(self.signals.of(ref).second for ref in refs) / len(refs)
         std = 1 / math.sqrt(fan_in * arriving)
         why = f"its input arrives with E[x²] = {arriving:.3g}, fan_in {fan_in:g}: q, k and v of E[y²] = 1"
@@ -289,6 +264,12 @@ def _drawn(parameter: Parameter, std: float) -> Initializer:
         return _normal(std)
     unit = moments(Orthogonal().draw(parameter.layout))
     return Orthogonal(std / unit[1]) if unit is not None and unit[1] else _normal(std)
+
+
+def _by_fan_in(parameter: Parameter, because: str) -> Entry:
+    """σ = 1/√fan_in, where nothing else is known, or nothing else matters."""
+    why = f"{because}: fan_in {parameter.layout.fan_in:g} alone, σ = 1/√fan_in"
+    return Entry(parameter, _normal(1 / math.sqrt(max(parameter.layout.fan_in, 1))), why, _LECUN)
 
 
 def _corrected(entry: Entry, factor: float) -> Entry:
