@@ -277,6 +277,14 @@ WORKS = (
     ),
     Work(
         _PROCEEDINGS,
+        "Chang, Oscar and Flokas, Lampros and Lipson, Hod",
+        2020,
+        "Principled Weight Initialization for Hypernetworks",
+        "ICLR",
+        "2312.08399",
+    ),
+    Work(
+        _PROCEEDINGS,
         "Beyer, Lucas and Izmailov, Pavel and Kolesnikov, Alexander and Caron, Mathilde and Kornblith, Simon and "
         "Zhai, Xiaohua and Minderer, Matthias and Tschannen, Michael and Alabdulmohsin, Ibrahim and Pavetic, Filip",
         2023,
