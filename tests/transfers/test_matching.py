@@ -149,3 +149,38 @@ def test_a_dry_run_shows_what_rules_do_and_changes_nothing() -> None:
     assert "would be: " in report.summary
     assert not report.written
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+
+
+NAMES = st.lists(
+    st.sampled_from(["a", "b", "0", "1", "qkv", "q", "norm1", "head", "weight", "bias", "pos_embed", ""]), max_size=5
+)
+FILES = st.dictionaries(
+    NAMES.map(".".join), st.lists(st.sampled_from([1, 2, 4, 12]), max_size=4).map(tuple), min_size=1, max_size=14
+)
+
+
+@given(FILES, FILES)
+def test_whatever_the_names_and_shapes_every_match_is_sound(ours: dict, theirs: dict) -> None:
+    model = nn.Module()
+    held = {n.replace(".", "_") or "x": s for n, s in ours.items()}
+    for name, shape in held.items():
+        if not hasattr(model, name):
+            model.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+    wanted = targets(model)
+    found = match(wanted, theirs)
+    again = match(wanted, dict(sorted(theirs.items(), reverse=True)))
+    by_name = {t.name: t for t in wanted}
+    for name, made in found.matches.items():
+        assert name in by_name
+        assert all(p.tensor in theirs for p in made.pieces)
+        if (
+            made.rule == "structure"
+            and len(made.shape) == len(by_name[name].shape)
+            and "another size" not in made.evidence
+        ):
+            assert made.shape == by_name[name].shape
+    whole = [p.tensor for m in found.matches.values() for p in m.pieces if p.rows is None]
+    steps = [s.rule for m in found.matches.values() for s in m.steps]
+    assert len(whole) == len(set(whole)) or "cut" in steps
+    # The order of the file says nothing.
+    assert {n: m.pieces for n, m in found.matches.items()} == {n: m.pieces for n, m in again.matches.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,20 +42,22 @@ def run(
     if dry_run and out is not None:
         raise ArgumentError("--dry-run loads nothing, so there is nothing for --out to write: leave one of them out")
     built, own = built_model(model)
-    report = load_(
-        built,
-        source,
-        inputs=example_of(own, shape, inputs),
-        rename=_renames(rename),
-        adapt=_adaptations(adapt),
-        fresh=fresh,
-        rules=read_rules(rules),
-        skip=skip,
-        require=require,
-        section=section,
-        seed=seed,
-        dry_run=dry_run,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the report, shown below, says that little matched
+        report = load_(
+            built,
+            source,
+            inputs=example_of(own, shape, inputs),
+            rename=_renames(rename),
+            adapt=_adaptations(adapt),
+            fresh=fresh,
+            rules=read_rules(rules),
+            skip=skip,
+            require=require,
+            section=section,
+            seed=seed,
+            dry_run=dry_run,
+        )
     console = stdout()
     console.print(report.table(width=console.width, every=every), highlight=False, markup=False, soft_wrap=True)
     if json is not None:

@@ -88,7 +88,7 @@ def _pair_resized(left: tuple[list[Unit], list[Unit]], roles: _Roles, found: Pai
 
 def _named_role(unit: Unit, skip: int, beside: Collection[str]) -> str:
     """The role that a name claims; a single letter claims one only beside the others: q, k and v."""
-    if len(unit.path[-1]) == 1 and not {"q", "k", "v"} <= set(beside):
+    if unit.path and len(unit.path[-1]) == 1 and not {"q", "k", "v"} <= set(beside):
         return ""
     return role(unit.path[skip:], unit.kind)
 
@@ -104,7 +104,7 @@ class _Roles:
     def __init__(self, sources: Sequence[Unit], targets: Sequence[Unit], depth: tuple[int, int]) -> None:
         self.of: dict[int, str] = {}
         for units, skip in ((sources, depth[0]), (targets, depth[1])):
-            letters = {u.path[-1] for u in units}
+            letters = {u.path[-1] for u in units if u.path}
             named = settled_gates([_claimed(u, _named_role(u, skip, letters)) for u in units])
             self.of |= {id(u): r for u, r in zip(units, named, strict=True)}
 

@@ -64,7 +64,8 @@ def structural(
         shapes: the source's tensors that are not used yet.
         ours, theirs: what the graphs of the model and of the source know; of a file nothing is known.
     """
-    here = [_informed(u, theirs or {}) for u in units(shapes.items())]
+    # In the order of names: that of a file says nothing, and may change nothing.
+    here = [_informed(u, theirs or {}) for u in units(sorted(shapes.items()))]
     there = [_informed(u, ours or {}) for u in units((t.name, t.shape) for t in targets)]
     pairing = _pair_blocks(here, there, (0, 0), {})
     matches, doubts = laid_out(pairing.pairs)

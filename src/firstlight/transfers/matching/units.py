@@ -46,7 +46,7 @@ class Unit:
     @property
     def main(self) -> Shape:
         """The shape of its first tensor, the weight where there is one."""
-        return self.shapes.get("weight") or next(iter(self.shapes.values()))
+        return self.shapes["weight"] if "weight" in self.shapes else self.shapes[min(self.shapes)]
 
     @property
     def kind(self) -> str:
@@ -82,14 +82,14 @@ def units(tensors: Iterable[tuple[str, Shape]]) -> list[Unit]:
     >>> [(".".join(u.path), u.kind) for u in units(named)]
     [('a.fc', 'map'), ('a.pos', 'lone')]
     """
-    held: dict[tuple[str, ...], tuple[dict[str, str], dict[str, Shape], int]] = {}
+    held: dict[tuple[tuple[str, ...], bool], tuple[dict[str, str], dict[str, Shape], int]] = {}
     listed = list(tensors)
     names = {name for name, _ in listed}
     for order, (name, shape) in enumerate(listed):
         path, local = split(name, names)
-        found = held.setdefault(path, ({}, {}, order))
+        found = held.setdefault((path, local == ""), ({}, {}, order))
         found[0][local], found[1][local] = name, shape
-    return [Unit(path, names_, shapes, order) for path, (names_, shapes, order) in held.items()]
+    return [Unit(path, names_, shapes, order) for (path, _), (names_, shapes, order) in held.items()]
 
 
 def split(name: str, names: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
