@@ -27,7 +27,7 @@ from .records import Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
 from .spectra import jacobian_of
 from .statistics import Limits
-from .untouched import untouched
+from .untouched import kept_randomness, untouched
 from .updates import updates_of
 from .weighing import weigh
 
@@ -99,12 +99,14 @@ def measure(
         except BaseException:
             _reshard(model)
             raise
-        # After the real forward: a model may keep what it computes once, and should keep real tensors.
+        origin = _origin(model, call, ran, seed)
+        spectrum = jacobian_of(model, call, seed) if jacobian else None
+    # After the real forward, since a cache should hold real tensors; of the model as it was, since a first forward may
+    # hang hooks on it that another one asks for.
+    with torch.inference_mode(False), kept_randomness():
         graph, more = _graph(model, inputs) if graph is None else (graph, ())
         places = placed(ran.observer.found.places, graph)
         weights = weigh(model, graph, ran.gradients, updates)
-        origin = _origin(model, call, ran, places, seed)
-        spectrum = jacobian_of(model, call, seed) if jacobian else None
     if ran.gradients == {}:
         more = (*more, "no gradient: the loss depends on no trainable parameter")
     first = next(iter(model.parameters()))
@@ -118,7 +120,7 @@ def measure(
         batch=call.batch,
         loss=None if ran.value is None else loss_record(ran.value, ran.observer.found.losses),
         jacobian=spectrum,
-        origin=origin,
+        origin=_located(origin, places),
         projected=ran.value is None,
         optimizer="" if updates is None else updates.name,
         notes=(*notes, *more),
@@ -207,12 +209,12 @@ def _reshard(model: nn.Module) -> None:
             reshard()
 
 
-def _origin(model: nn.Module, call: Call, ran: Ran, places: tuple[Place, ...], seed: int) -> Origin | None:
-    """Where the first value that is not finite came from; ``None`` where all are finite."""
-    forward = any(p.forward is not None and p.forward.nonfinite for p in places)
+def _origin(model: nn.Module, call: Call, ran: Ran, seed: int) -> Origin | None:
+    """Where the first value of the forward that is not finite came from; ``None`` where all are finite."""
+    forward = any(p.forward is not None and p.forward.nonfinite for p in ran.observer.found.places)
     lost = ran.value is not None and not _finite(ran.value)
     if not (forward or lost):
-        return of_gradients(places)
+        return None
     held = of_parameters(model)
     if held is not None:
         return held
@@ -222,12 +224,18 @@ def _origin(model: nn.Module, call: Call, ran: Ran, places: tuple[Place, ...], s
         with Finder(follower), follower.followed(), torch.no_grad():
             call.on(model)
     except FoundError as found:
-        where = (found.origin.module, found.origin.op)
-        place = next((p.index for p in places if (p.module, p.op) == where and p.forward and p.forward.nonfinite), None)
-        return replace(found.origin, place=place)
-    return (
-        Origin("loss", "", ran.observer.found.losses[-1].op if ran.observer.found.losses else "loss") if lost else None
-    )
+        return found.origin
+    calls = ran.observer.found.losses
+    return Origin("loss", "", calls[-1].op if calls else "loss") if lost else None
+
+
+def _located(origin: Origin | None, places: tuple[Place, ...]) -> Origin | None:
+    """The origin with its place; where the forward has none, the first gradient that is not finite."""
+    if origin is None:
+        return of_gradients(places)
+    where = (origin.module, origin.op)
+    lost = (p.index for p in places if (p.module, p.op) == where and p.forward is not None and p.forward.nonfinite)
+    return replace(origin, place=next(lost, None))
 
 
 def _finite(value: float) -> bool:

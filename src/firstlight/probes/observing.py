@@ -283,8 +283,12 @@ class Observer(TorchFunctionMode):
         """The calls made here are the probe's own."""
         before, self._own = self._own, True
         try:
-            with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-                yield
+            with torch.no_grad():
+                if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+                    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                        yield
+                else:
+                    yield
         finally:
             self._own = before
 

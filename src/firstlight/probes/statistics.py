@@ -250,6 +250,8 @@ def count_nonfinite(value: torch.Tensor) -> int:
     if not x.numel() or not (x.is_floating_point() or x.is_complex()):
         return 0
     total = x.sum(dtype=torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None)
-    if bool(torch.isfinite(total)):
+    if total.is_complex():
+        total = total.abs()
+    if math.isfinite(float(total)):
         return 0
     return x.numel() - int(torch.isfinite(x).sum())

@@ -31,10 +31,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     tensors = {id(t): t for t in tensors_of(model)}.values()
     held = [(t, None if t.is_meta else t.detach().clone(), t.requires_grad) for t in tensors]
     gradients = [(t, t.grad, None if t.grad is None else t.grad.detach().clone()) for t in tensors if t.is_leaf]
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    on_devices = _device_states()
     try:
-        with lent_buffers(model):
+        with kept_randomness(), lent_buffers(model):
             yield
     finally:
         with torch.no_grad():
@@ -50,6 +48,16 @@ def untouched(model: nn.Module) -> Iterator[None]:
                     tensor.grad = gradient
                 if gradient is not None and values is not None:
                     _copy_back(gradient, values)
+
+
+@contextmanager
+def kept_randomness() -> Iterator[None]:
+    """What is drawn while this lasts, by torch, NumPy or Python, leaves their random states as they were."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    on_devices = _device_states()
+    try:
+        yield
+    finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.random.set_rng_state(states[2])
