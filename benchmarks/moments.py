@@ -170,10 +170,12 @@ def targets(graph: Graph) -> dict[int, float]:
     return found
 
 
-def gradients(model: nn.Module, inputs: Any, made: Plan | None) -> float:
+def gradients(model: nn.Module, inputs: Any, made: Plan | None) -> str:
     """The ratio of ‖gradient‖² between the first and the last weight layer's output, in a plain network.
 
-    The whole norm, since pooling spreads one gradient over many positions.
+    The whole norm, since pooling spreads one gradient over many positions; in a sine network by the argument ω y. An
+    average pool over p positions that are nearly alike hands on the signal and 1/p of the gradient's squared norm:
+    where there is one, the ratio up to the last layer before it stands beside.
     """
     if made is not None:
         fl.apply_(model, made, 0, digests=False)
@@ -185,8 +187,15 @@ def gradients(model: nn.Module, inputs: Any, made: Plan | None) -> float:
         hook.remove()
     direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
     found = torch.autograd.grad((out * direction).sum(), seen)
-    squares = [float(g.double().square().sum()) for g in found]
-    return max(squares[0], squares[-1]) / min(squares[0], squares[-1])
+    sine = any(isinstance(m, Sine) for m in model.modules())
+    scales = [30.0 if sine and layer is not layers[-1] else 1.0 for layer in layers]
+    squares = [float((g.double() / w).square().sum()) for g, w in zip(found, scales, strict=True)]
+
+    def ratio(last: int) -> float:
+        return max(squares[0], squares[last]) / min(squares[0], squares[last])
+
+    pooled = any(isinstance(m, nn.AdaptiveAvgPool2d) for m in model.modules())
+    return f"{ratio(-1):.2g}" + (f" ({ratio(-2):.2g})" if pooled else "")
 
 
 def main() -> None:
@@ -212,7 +221,7 @@ def main() -> None:
         for scheme in SCHEMES:
             made = None if scheme == "as built" else fl.plan(model, inputs, scheme)
             if name in PLAIN:
-                backward.append(f"{gradients(build() if made is None else model, inputs, made):.2g}")
+                backward.append(gradients(build() if made is None else model, inputs, made))
             seeds = 4 if scheme != "auto" else 64 if name in WANDERING else 16
             found = realised(build, graph, made, seeds)
             ratios = [square / wanted.get(n, 1.0) for n, (_, square, _) in found.items()]

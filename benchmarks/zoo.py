@@ -1,12 +1,13 @@
 """How far each scheme keeps the signal at one at every weight of every network of the tests' zoo.
 
-    python benchmarks/zoo.py [--seeds 4] [--only gpt2]
+    python benchmarks/zoo.py [--seeds 8] [--only gpt2]
 
 For each network the smallest and the largest realised E[y²] of a weight's output, a mean over seeds, relative to its
-target (1/N where the weight closes one of N residual branches), under ``auto``, ``he_normal`` and as the model's own
-constructor makes it, which is torch's default where the module is torch's. Of a fused recurrent layer the output of its
-weights is the gates' argument; a weight that a loop applies to its own state is held against that state; one whose
-scale the model divides out (weight standardization, spectral norm) has none to speak of, and is left out. Writes ``benchmarks/results/zoo.json`` and ``zoo.md``.
+target (1/N where the weight closes one of N residual branches, 1/ω² before sin(ω y)), under ``auto``, ``he_normal`` and
+as the model's own constructor makes it, which is torch's default where the module is torch's. Of a fused recurrent
+layer the output of its weights is the gates' argument; a weight that a loop applies to its own state is held against
+that state; one whose scale the model divides out (weight standardization, spectral norm) has none to speak of, and is
+left out. Writes ``benchmarks/results/zoo.json`` and ``zoo.md``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from torch import nn
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the zoo lives with the tests
 
+from tests.zoo import huggingface  # noqa: E402
+from tests.zoo.tables import TABLES  # noqa: E402
+
 import firstlight as fl  # noqa: E402
 from firstlight.graphs import Graph, Status, trace  # noqa: E402
 from firstlight.graphs.ops import EMBEDDINGS, RECURRENT  # noqa: E402
@@ -37,8 +41,6 @@ from firstlight.moments import replay  # noqa: E402
 from firstlight.moments.recurrent import groups  # noqa: E402
 from firstlight.schemes.auto_rules import sine_factor  # noqa: E402
 from firstlight.schemes.weights import WEIGHTS  # noqa: E402
-from tests.zoo import huggingface  # noqa: E402
-from tests.zoo.tables import TABLES  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
 SCHEMES = ("auto", "he_normal", "as built")
@@ -54,7 +56,7 @@ def networks() -> Iterator[tuple[str, Callable[[], tuple[nn.Module, Any]]]]:
 
 
 def targets(graph: Graph) -> dict[int, float]:
-    """The second moment that each weight's output should have: 1/N where it closes one of N branches, 1/ω² in sin(ω y)."""
+    """The second moment that each weight's output should have: 1/N closing one of N branches, 1/ω² in sin(ω y)."""
     tape = graph.tape or Tape((), ())
     readers = tape.readers()
     found = {}
@@ -233,8 +235,13 @@ def cell(value: object) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """One line a network."""
-    head = f"| network | weights | {' | '.join(f'E[y²]/target, {s}' for s in SCHEMES)} | outside a factor 2, {' / '.join(SCHEMES)} |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    columns = [
+        "network",
+        "weights",
+        *(f"E[y²]/target, {s}" for s in SCHEMES),
+        f"outside a factor 2, {' / '.join(SCHEMES)}",
+    ]
+    lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
     for r in rows:
         counts = " / ".join(str(r.get(f"{s}, outside", "–")) for s in SCHEMES)
         lines.append(
@@ -249,7 +256,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--only")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)

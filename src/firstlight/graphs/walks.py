@@ -136,7 +136,8 @@ _SPREAD_CALLS = VIEWS | _SPREADS | words("add mean var sum pow reciprocal clamp 
 
 def spread_count(tape: Tape, value: int, spread: int) -> int:
     """How many squares a spread adds up: one where it is their mean, as many as there are where it is their sum."""
-    found = [n.op for n in backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)]
+    behind = backward(tape, spread, lambda n: n.op in _SPREAD_CALLS and n.id != value, limit=12)
+    found = [n.op for n in behind if n.id != value]
     summed = any(op in ("sum", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm") for op in found)
     whole, parts = math.prod(tape[value].shape), math.prod(tape[spread].shape)
     scaled = any(op in ("mean", "div", "mul") for op in found)  # a sum over a count is a mean

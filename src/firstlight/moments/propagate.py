@@ -195,6 +195,8 @@ class Propagation:
         return self._elementwise(node, data)
 
     def _view(self, node: Node, x: Signal, operand: Operand) -> Signal:
+        if x.weights is not None:  # attention's weights, in a band or with zeros beside them, still add up to one
+            return x
         before, after = math.prod(operand.ref.shape), math.prod(node.shape)
         if node.op == "pad" and before and after > before and node.argument("mode", 2, "constant") == "constant":
             return mixed([x.plain(), Signal()], [before, after - before])
