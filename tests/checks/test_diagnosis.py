@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -204,6 +205,25 @@ def test_an_infinite_input_is_the_inputs_fault():
     x[3, 4] = math.inf
     found = fl.probe(_mlp(2), x, y, F.cross_entropy).findings
     assert [f.code for f in found] == ["non-finite-inputs"]
+
+
+def test_a_layer_that_is_never_called_is_a_note():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.skipped = nn.Linear(64, 10), nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    found = _findings(Net())
+    assert [(f.code, f.severity, f.where) for f in found] == [("unused-parameter", Severity.NOTE, "skipped.weight")]
+
+
+def test_every_code_is_explained_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
+    for code, kind in CATALOGUE.items():
+        assert f"### {code}\n" in page or (kind.family == "training" and f"`{code}`" in page), code
 
 
 def test_diagnose_wants_a_light():

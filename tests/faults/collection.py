@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, fresh, healthy
+from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, fresh, healthy, later
 from .program import Program, programs_of
 
 FAULTY: tuple[Program, ...] = tuple(
@@ -14,3 +14,4 @@ HEALTHY: tuple[Program, ...] = tuple(programs_of(healthy))
 STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
 TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
+LATER: tuple[Program, ...] = tuple(programs_of(later))

@@ -201,7 +201,7 @@ def bytes_into_a_cnn() -> Case:
     return Case(nets.cnn(), x.view(-1, 1, 8, 8), y, CE, optimizer=sgd(0.05))
 
 
-@fault("no-gradient", "stem* conv*")
+@fault("no-gradient", "stem* conv* squeeze*")
 def features_detached_for_the_head() -> Case:
     class Net(Bottleneck):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from firstlight.checks import CATALOGUE
 from firstlight.graphs.ops import words
 
-from .collection import FAULTY, FRESH, HEALTHY, STEP_0
+from .collection import FAULTY, FRESH, HEALTHY, LATER, STEP_0
 from .judging import judged, repaired, shares
 from .program import Program
 
@@ -22,14 +22,14 @@ _QUICK = words(
     "tanh-saturated-by-weights softmax-over-one-unit softmax-before-cross-entropy softmax-as-hidden-activation "
     "nll-on-raw-outputs relu-for-negative-targets bias-of-the-wrong-class targets-far-from-zero summed-loss "
     "flipped-sign raw-feature-columns detached-body rounded-in-the-middle middle-frozen-by-mistake "
-    "optimizer-without-the-body head-copied-from-the-table layer-never-called nan-in-a-weight logarithm-of-zero "
+    "optimizer-without-the-body head-copied-from-the-table nan-in-a-weight logarithm-of-zero "
     "root-of-zero nan-in-the-data attention-without-scale"
 )
 _LOOKING_SICK = words(
     "ok-mlp-default-five ok-mlp-zero-head ok-resnet-he-zero-branch ok-residual-zero-last ok-frozen-backbone ok-gpt "
     "ok-transformer-encoder ok-siren ok-mlp-he-deep ok-unbalanced-classes ok-raw-features-with-batchnorm"
 )
-_BY_NAME = {p.name: p for p in (*FAULTY, *HEALTHY, *FRESH)}
+_BY_NAME = {p.name: p for p in (*FAULTY, *HEALTHY, *FRESH, *LATER)}
 
 
 @pytest.mark.parametrize("name", sorted(_QUICK))
@@ -71,7 +71,7 @@ def test_a_fix_makes_the_program_train(name):
 def test_the_collection_is_as_large_as_it_should_be():
     assert len(FAULTY) >= 45
     assert len(HEALTHY) >= 45
-    assert len(_BY_NAME) == len(FAULTY) + len(HEALTHY) + len(FRESH)
+    assert len(_BY_NAME) == len(FAULTY) + len(HEALTHY) + len(FRESH) + len(LATER)
 
 
 def test_every_faulty_program_says_what_is_right_and_has_its_twin():

@@ -86,11 +86,12 @@ def _flat(look: Look) -> Iterator[Finding]:
 
 
 def _unused(look: Look) -> Iterator[Finding]:
+    """Parameters that the forward never reads: a note, since library models have some on purpose (mask tokens)."""
     lost = [w for w in look.light.weights if w.trainable and w.used is False]
     if lost and not any(w.reached for w in lost):
         yield Finding(
             "unused-parameter",
-            Severity.WARNING,
+            Severity.NOTE,
             lost[0].name,
             None,
             (Evidence("parameters that this forward does not read", float(len(lost)), 0.0, 0.0, _EXACT),),
