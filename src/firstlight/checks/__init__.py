@@ -8,8 +8,8 @@ from .findings import Findings
 from .logs import read_log
 from .probing import probe
 from .records import Evidence, Finding, Severity
-from .watch import watch
 from .watch_session import Watch
+from .watching import watch
 
 __all__ = [
     "CATALOGUE",
