@@ -88,6 +88,19 @@ def test_a_twin_computes_what_the_saved_model_does(name: str, traced: bool, tmp_
     torch.testing.assert_close(output(twin, x), output(source, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_of_another_depth_the_first_blocks_are_matched(depth: int, tmp_path: Path) -> None:
+    source, twin = shaken(vit()), ViT(depth=depth)
+    source.save_pretrained(tmp_path)
+    report = fl.load_(twin, tmp_path, fresh="keep", adapt={"stack"})
+    assert report.share == 1
+    for i in range(depth):
+        (tensor,) = report[f"blocks.{i}.mlp.fc1.weight"].tensors
+        assert tensor == f"encoder.layer.{i % 2}.intermediate.dense.weight"
+    assert report["norm.weight"].tensors == ("layernorm.weight",)
+    assert {u.name.split(".")[2] for u in report.unused} == ({"1"} if depth == 1 else set())
+
+
 def test_two_forwards_tell_what_names_do_not() -> None:
     source, twin = shaken(bert()), Wordless()
     report = fl.load_(twin, source, inputs=IDS)

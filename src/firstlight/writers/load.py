@@ -6,13 +6,13 @@ The walk source → matches → plan → writers in one function: what matched i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from ..errors import ArgumentError, FirstlightError, TransferError
+from ..errors import ArgumentError, FirstlightError
 from ..graphs import Graph, Inputs, Slot, slots, structure, trace
 from ..graphs.records import Declared, Parameter, Role
 from ..initializers.base import Initializer
@@ -23,22 +23,18 @@ from ..transfers import (
     Adapt,
     Loaded,
     Options,
-    Outcome,
     Renames,
-    Source,
     SourceLike,
-    Stored,
     Transfer,
     TransferReport,
-    Unused,
-    apply_renames,
     combined,
-    how,
     open_source,
     transfer,
 )
+from ..transfers.apart import Apart
 from ..transfers.matching import RULES
-from ..transfers.report import ADAPTED, FRESH, KEPT, LOADED, share
+from ..transfers.report import share
+from ..transfers.reporting import notes_of, outcomes_of, refuse_little, unused_of
 from ..transfers.sources.values import check
 from .apply import carry_out
 from .materials import checked_device
@@ -124,13 +120,13 @@ def load_(
     graph = structure(model, axes) if inputs is None else trace(model, inputs, axes)
     others, volatile = _other_buffers(model, graph)
     theirs = _source_graph(source, inputs)
-    made = transfer(graph, _Apart.of(opened, model), options, others, theirs)
+    made = transfer(graph, Apart.of(opened, model), options, others, theirs)
     drawn = _fresh_plan(model, inputs, fresh, rules, made, graph)
     whole = combined(made, drawn, allow_nonfinite=allow_nonfinite)
-    outcomes = tuple(_outcomes(made, whole, volatile))
-    notes = tuple(_notes(made, outcomes, opened, rename))
-    report = TransferReport(opened.label, outcomes, _unused(made), notes, seed, not dry_run, model)
-    _demand(report, require)
+    outcomes = tuple(outcomes_of(made, whole, volatile))
+    notes = tuple(notes_of(made, outcomes, opened, rename))
+    report = TransferReport(opened.label, outcomes, unused_of(made), notes, seed, not dry_run, model)
+    refuse_little(report, require)
     if not dry_run:
         whole = _looked_at(model, whole)
         carry_out(model, whole, seed, checked_device(device), undo=True, mapped=mapped)
@@ -205,7 +201,7 @@ def _looked_at(model: nn.Module, whole: Plan) -> Plan:
         decision = entry.decision
         if not isinstance(decision, Loaded) or not decision.is_plain:
             return entry
-        if isinstance(decision.source, _Apart) and decision.source.shares(decision.match.pieces[0].tensor):
+        if isinstance(decision.source, Apart) and decision.source.shares(decision.match.pieces[0].tensor):
             return entry  # copied before the first write, not read during the writes
         mine = held(entry.parameter.name, tensors[entry.parameter.name])
         check(
@@ -218,137 +214,3 @@ def _looked_at(model: nn.Module, whole: Plan) -> Plan:
         return replace(entry, decision=replace(decision, looked_at=True))
 
     return whole.map(look)
-
-
-class _Apart(Source):
-    """A source that may share memory with the model: what does is copied when it is read.
-
-    Weights that change places within one model would else be overwritten before they are read.
-    """
-
-    __slots__ = ("_held", "_source")
-
-    def __init__(self, source: Source, held: frozenset[int]) -> None:
-        """A source, and the addresses of the model's storages."""
-        self._source, self._held = source, held
-
-    @classmethod
-    def of(cls, source: Source, model: nn.Module) -> Source:
-        """The source as it is, or apart from the model."""
-        return cls(source, frozenset(_address(s.tensor) for s in slots(model) if not s.tensor.is_meta))
-
-    @property
-    def label(self) -> str:
-        """The source's."""
-        return self._source.label
-
-    @property
-    def tensors(self) -> Mapping[str, Stored]:
-        """The source's."""
-        return self._source.tensors
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The source's."""
-        return self._source.notes
-
-    def read(self, name: str, index: tuple[slice, ...] | None = None) -> torch.Tensor:
-        """The values, copied where the model holds them itself."""
-        values = self._source.read(name, index)
-        return values.clone() if self._is_held(values) else values
-
-    def shares(self, name: str) -> bool:
-        """Whether the model holds a tensor's memory."""
-        return self._is_held(self._source.read(name))
-
-    def _is_held(self, values: torch.Tensor) -> bool:
-        return values.numel() > 0 and _address(values) in self._held
-
-
-def _address(tensor: torch.Tensor) -> int:
-    """Where a tensor's storage begins; 0 for one that has none of its own."""
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):
-        return 0
-
-
-def _outcomes(made: Transfer, whole: Plan, volatile: Sequence[Parameter]) -> list[Outcome]:
-    buffers = {t.name for t in made.targets if t.buffer}
-    found = [_outcome(entry, made, entry.parameter.name in buffers) for entry in whole.entries]
-    for parameter in volatile:
-        entry = Entry(parameter, Keep(), "a buffer that is not saved with the model")
-        found.append(_outcome(entry, made, True))
-    return found
-
-
-def _outcome(entry: Entry, made: Transfer, buffer: bool) -> Outcome:
-    parameter = entry.parameter
-    match = made.matches.get(parameter.name)
-    base = (parameter.name, parameter.aliases, parameter.layout.shape)
-    dtype = str(parameter.dtype).removeprefix("torch.")
-    if match is not None:
-        kind = LOADED if all(s.exact and s.rule != "select" for s in match.steps) else ADAPTED
-        given = str(made.source.tensors[match.pieces[0].tensor].dtype).removeprefix("torch.")
-        return Outcome(*base, kind, match.tensors, match.rule, how(match), buffer, dtype, given)
-    if isinstance(entry.decision, Keep):
-        return Outcome(*base, KEPT, (), "", entry.reason, buffer, dtype)
-    return Outcome(*base, FRESH, (), "", entry.reason, buffer, dtype, "", repr(entry.decision))
-
-
-def _notes(made: Transfer, outcomes: Sequence[Outcome], source: Source, rename: Renames | None) -> list[str]:
-    notes = list(made.notes)
-    notes += [f"{r.old} → {r.new} (rename {r.rule!r})" for r in apply_renames(rename, list(source.tensors))]
-    changed: dict[tuple[str, str], int] = {}
-    for o in outcomes:
-        if o.source_dtype and o.source_dtype != o.dtype:
-            changed[o.source_dtype, o.dtype] = changed.get((o.source_dtype, o.dtype), 0) + 1
-    notes += [f"{n} tensors {a} → {b}" for (a, b), n in changed.items()]
-    taken = [o for o in outcomes if o.kind in (LOADED, ADAPTED)]
-    notes += [f"{' = '.join((o.name, *o.aliases))}: tied, loaded once" for o in taken if o.aliases]
-    notes += _statistics_notes(made, outcomes)
-    return notes
-
-
-def _statistics_notes(made: Transfer, outcomes: Sequence[Outcome]) -> list[str]:
-    """Norms whose weights were loaded and whose running statistics were not."""
-    roles = {t.name: t.parameter.role for t in made.targets}
-    by_name = {o.name: o for o in outcomes}
-    missing = [
-        o.name
-        for o in outcomes
-        if roles.get(o.name) is Role.RUNNING_MEAN
-        and o.kind not in (LOADED, ADAPTED)
-        and (scale := by_name.get(f"{o.name.removesuffix('running_mean')}weight")) is not None
-        and scale.kind in (LOADED, ADAPTED)
-    ]
-    loaded = sum(1 for o in outcomes if roles.get(o.name) is Role.RUNNING_MEAN and o.kind in (LOADED, ADAPTED))
-    notes = [f"running statistics of {loaded} batch norms loaded"] if loaded else []
-    if missing:
-        notes.append(
-            f"the source has no running statistics for {len(missing)} loaded batch norms ({missing[0]} …): evaluate "
-            "only after some steps in training mode"
-        )
-    return notes
-
-
-def _unused(made: Transfer) -> tuple[Unused, ...]:
-    stored = made.source.tensors
-    return tuple(
-        Unused(n, stored[n].shape, str(stored[n].dtype).removeprefix("torch."), why) for n, why in made.unused.items()
-    )
-
-
-def _demand(report: TransferReport, require: float) -> None:
-    """TransferError where less came from the source than was asked for."""
-    if report.share >= require and (require == 0 or report.loaded or report.adapted):
-        return
-    missing = [f"{o.name} {o.shape}: {o.why}" for o in report.outcomes if o.kind in (FRESH, KEPT) and not o.buffer]
-    unused = [f"{u.name} {u.shape}" for u in report.unused]
-    raise TransferError(
-        f"only {100 * report.share:.1f} % of the parameters' values would come from {report.source}, and "
-        f"{100 * require:g} % are required; the rest would be random. Not matched:\n  "
-        + "\n  ".join([*missing[:6], *([f"… and {len(missing) - 6} more"] if len(missing) > 6 else [])])
-        + f"\nThe source has besides: {', '.join(unused[:6]) or 'nothing'}{' …' if len(unused) > 6 else ''}.\n"
-        "Give rename= rules (dry_run=True shows what they do), weights of the same architecture, or require=0."
-    )

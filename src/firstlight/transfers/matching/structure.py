@@ -33,12 +33,14 @@ class Series:
         paths: theirs.
         weights: how many values each holds, by kind.
         blocks: the units of each.
+        rest: the units of further blocks, which the other side has no partners for.
     """
 
     template: Path
     paths: tuple[Path, ...]
     weights: tuple[tuple[int, int, int], ...]
     blocks: tuple[tuple[Unit, ...], ...]
+    rest: tuple[Unit, ...] = ()
 
     @property
     def single(self) -> bool:
@@ -126,7 +128,7 @@ def _numbered_pairs(left: Series, right: Series) -> list[Pair]:
 
 
 def _ids(series: Series) -> set[int]:
-    return {id(u) for block in series.blocks for u in block}
+    return {id(u) for block in (*series.blocks, series.rest) for u in block}
 
 
 def _block(
@@ -225,16 +227,28 @@ def _alike(ours: Series, theirs: Series) -> bool:
 
 
 def _main_series(ours: Sequence[Series], theirs: Sequence[Series]) -> tuple[Series, Series] | None:
-    """The blocks that make up most of either side and are as many, though they do not hold equally much."""
+    """The blocks that make up most of either side: as many that do not hold equally much, or the first ones alike."""
     mains = []
     for side in (ours, theirs):
-        many = [s for s in side if len(s.paths) > 1 and all(len(b) > 1 for b in s.blocks)]
+        many = [s for s in side if all(len(b) > 1 for b in s.blocks)]
         top = max((s.size for s in many), default=0)
         widest = _outer([s for s in many if s.size == top])
         if len(widest) != 1:
             return None
         mains.append(widest[0])
-    return (mains[0], mains[1]) if len(mains[0].paths) == len(mains[1].paths) else None
+    first, second = mains
+    shared = min(len(first.paths), len(second.paths))
+    if len(first.paths) == len(second.paths) > 1:
+        return first, second
+    if len(first.paths) != len(second.paths) and first.weights[:shared] == second.weights[:shared]:
+        return _cut(first, shared), _cut(second, shared)
+    return None
+
+
+def _cut(series: Series, count: int) -> Series:
+    """The first blocks of a series."""
+    rest = tuple(u for block in series.blocks[count:] for u in block)
+    return Series(series.template, series.paths[:count], series.weights[:count], series.blocks[:count], rest)
 
 
 def _series(found: Sequence[Unit], depth: int) -> list[Series]:
