@@ -8,10 +8,15 @@ from torch import nn
 
 import firstlight as fl
 from firstlight.graphs import Status, trace
+from firstlight.graphs.ops import RECURRENT
+from firstlight.graphs.tape import Flow
+from firstlight.moments import replay
+from firstlight.schemes.weights import WEIGHTS
 
 from . import handwritten as h
 from .tables import TABLES
 
+SEEDS = 8
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch says which kernel it takes
 
 
@@ -33,6 +38,30 @@ def test_every_scheme_writes_them_all(name: str, scheme: str) -> None:
     assert fl.verify(model, receipt).ok
     out = model.eval()(*inputs) if isinstance(inputs, tuple) else model.eval()(inputs)
     assert all(bool(torch.isfinite(y).all()) for y in (out if isinstance(out, tuple) else (out,)))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_auto_keeps_the_signal_at_every_weight(name: str) -> None:
+    """E[y²] within a factor 2 of its target wherever a weight is used once, by a mean over seeds."""
+    build, inputs, _ = TABLES[name]
+    model = build()
+    made = fl.plan(model, inputs, frozen="init")
+    tape = trace(model, inputs).tape
+    assert tape is not None
+    wanted: dict[int, float] = {}
+    for entry in made:
+        uses = entry.parameter.uses
+        mapped = len(uses) == 1 and uses[0].role in WEIGHTS and uses[0].op not in RECURRENT
+        if mapped and "divided out" not in entry.reason and "sin" not in entry.reason:
+            branch = uses[0].branch if not uses[0].normalized else None
+            wanted[uses[0].node] = 1 / branch.total if branch is not None else 1.0
+    found = dict.fromkeys(wanted, 0.0)
+    for seed in range(SEEDS):
+        fl.apply_(model, made, seed, digests=False)
+        for node, values in replay(tape, dict(model.named_parameters(remove_duplicate=False))):
+            if node.id in found and node.flow is Flow.DATA:
+                found[node.id] += float(values[0].detach().double().square().mean()) / wanted[node.id] / SEEDS
+    assert all(0.5 < ratio < 2 for n, ratio in found.items() if tape[n].flow is Flow.DATA)
 
 
 def test_what_was_not_used_and_what_was_guessed_is_said() -> None:
