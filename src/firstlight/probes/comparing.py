@@ -51,21 +51,23 @@ class Comparison:
         shown = table(_HEADER, rows)
         if max(map(len, shown.split("\n"))) > width:  # the theory's loss is the first that can be spared
             shown = table((*_HEADER[:2], *_HEADER[3:]), [row[:2] + row[3:] for row in rows])
-        parts = [shown, *self._found()]
+        found = self.found()
+        marked = [f"{SYMBOLS[i]} {line}" for i, line in found.items() if i < len(SYMBOLS)]
+        parts = [shown, *(["", *marked] if marked else [])]
         if longest:
             parts += ["", "E[x²] behind each weight, inputs → outputs", profile(forward, room, 10)]
         if backward:
             parts += ["", "E[g²] there, of the loss's gradient", profile(backward, room, 10)]
         return "\n".join(parts)
 
-    def _found(self) -> list[str]:
-        """What was found in each, a line each."""
-        lines = []
-        for symbol, (name, light) in zip(SYMBOLS, self.lights.items(), strict=False):
+    def found(self) -> dict[int, str]:
+        """What was found, in a line for each that has something, by its number."""
+        lines = {}
+        for i, (name, light) in enumerate(self.lights.items()):
             codes = dict.fromkeys(f"{f.code} ({f.where})" if f.where else str(f.code) for f in light.findings)
             if codes:
-                lines.append(f"{symbol} {name}: {', '.join(codes)}")
-        return ["", *lines] if lines else []
+                lines[i] = f"{name}: {', '.join(codes)}"
+        return lines
 
     def rows(self) -> list[list[str]]:
         """The cells of the table."""
@@ -91,7 +93,7 @@ class Comparison:
 
     def html(self) -> str:
         """The comparison as one HTML page that opens offline."""
-        return comparison_page(self.lights, _HEADER, self.rows())
+        return comparison_page(self.lights, _HEADER, self.rows(), list(self.found().values()))
 
     def to_json(self) -> str:
         """Every record, by its name."""

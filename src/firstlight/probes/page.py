@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -70,14 +70,20 @@ def light_page(light: Light) -> str:
     )
 
 
-def comparison_page(lights: Mapping[str, Light], header: tuple[str, ...], rows: list[list[str]]) -> str:
-    """The page of several records laid over one another."""
+def comparison_page(
+    lights: Mapping[str, Light], header: tuple[str, ...], rows: list[list[str]], found: Sequence[str]
+) -> str:
+    """The page of several records laid over one another; ``found`` says what was found in each."""
     table = Table("", header, [[Cell(row[0], style=i), *map(Cell, row[1:])] for i, row in enumerate(rows)])
     model = next(iter(lights.values())).model
     return render_page(
         title=f"How the signal travels through {model}",
         subtitle=f"{counted(len(lights), 'initialization')} on the same batch.",
-        sections=[Section("In numbers", [table]), Section("The signal by depth", _plots(lights))],
+        sections=[
+            Section("In numbers", [table]),
+            *([Section("What was found", [Text(found)])] if found else []),
+            Section("The signal by depth", _plots(lights)),
+        ],
         footer=f"firstlight {__version__}",
     )
 

@@ -50,11 +50,12 @@ def jacobian_of(model: nn.Module, call: Call, seed: int) -> Jacobian:
     if y is None or y.dim() < 1 or y.shape[0] != x.shape[0]:
         raise ArgumentError("jacobian=True needs an output whose first axis is that of the samples")
     inputs, outputs = x[0].numel(), y[0].numel()
-    samples = range(min(_SAMPLES, x.shape[0]))
+    most = min(_SAMPLES, x.shape[0])
     back = _pulled(x, y)
     if min(inputs, outputs) and outputs <= _FORMED:
-        return _exact(back, samples, inputs, outputs)
-    return _free(back, samples, inputs, outputs, seed, x, y)
+        # A row of J costs a backward pass: the more rows, the fewer samples.
+        return _exact(back, range(min(most, max(1, _FORMED // outputs))), inputs, outputs)
+    return _free(back, range(most), inputs, outputs, seed, x, y)
 
 
 def _with(values: tuple[object, ...], old: torch.Tensor, new: torch.Tensor) -> tuple[object, ...]:
