@@ -49,12 +49,11 @@ def main() -> None:
     RESULTS.write_text(text + (f"\n{_TITLE}{before.split(_TITLE, 1)[1]}" if _TITLE in before else ""))
     print(text)
     if arguments.fixes:
-        mended = []
-        for program in (*STEP_0, *(p for p in FRESH if p.faults)):
-            mended.append(repaired(program))
-            print(_row(mended[-1]), flush=True)
-        text += "\n" + _fixed(mended)
-        RESULTS.write_text(text)
+        blind = [p for p in (*FRESH, *LATER) if p.faults]
+        mended = [_told(repaired(p)) for p in (*STEP_0, *blind)]
+        n = len(STEP_0)
+        parts = [f"\n{_TITLE}\n", _fixed("tests/faults", mended[:n]), _fixed("fresh and later", mended[n:])]
+        RESULTS.write_text(text + "\n".join(parts))
 
 
 def _found(verdicts: dict[str, list[Verdict]]) -> str:
@@ -87,17 +86,20 @@ def _share(k: int, n: int) -> str:
     return f"{k} ({100 * k / n:.0f} %, {100 * low:.0f} to {100 * high:.0f})"
 
 
-def _fixed(mended: Sequence[Mended]) -> str:
+def _told(done: Mended) -> Mended:
+    print(_row(done), flush=True)
+    return done
+
+
+def _fixed(name: str, mended: Sequence[Mended]) -> str:
     sick = [m for m in mended if m.failed_before]
     cured = [m for m in sick if m.trains_after]
     hale = [m for m in mended if not m.failed_before]
     still = [m for m in hale if m.trains_after]
     return "\n".join(
         [
-            _TITLE,
-            "",
-            f"Of {len(mended)} faulty programs {len(sick)} do not reach their score as they are; after at most three "
-            f"fixes {_share(len(cured), len(sick))} of these do. {len(hale)} train in spite of their fault; "
+            f"**{name}.** Of {len(mended)} faulty programs {len(sick)} do not reach their score as they are; after at "
+            f"most three fixes {_share(len(cured), len(sick))} of these do. {len(hale)} train in spite of their fault; "
             f"{len(still)} of them still do.",
             "",
             "| program | score before | after | needed | fixes applied |",

@@ -274,6 +274,11 @@ def gru_two_layers() -> Case:
 
 
 @healthy
+def lstm_four_layers() -> Case:
+    return Case(nets.Recurrent(nn.LSTM, num_layers=4), *data.rows(), CE, optimizer=adam(5e-3), steps=400)
+
+
+@healthy
 def rnn_tanh() -> Case:
     return Case(nets.Recurrent(nn.RNN), *data.rows(), CE, optimizer=adam(3e-3), steps=500)
 

@@ -34,7 +34,7 @@ def mend(program: Program, case: Case, finding: Finding) -> bool:
         return _without_last(case, nn.Sigmoid())
     if fix.startswith("# replace the Softmax at "):
         return _replaced(case.model, nn.Softmax, nn.ReLU)
-    return _pasted(case, finding.code, fix)
+    return False  # words: someone has to do it by hand
 
 
 def _pasted(case: Case, code: str, text: str) -> bool:

@@ -10,7 +10,7 @@ from .records import Evidence, Finding, Severity
 from .repairs import replanned
 from .signal import cure, described
 
-ALIKE, SAME = 1e-3, 1e-5  # share of the signal that tells samples apart: a warning, an error
+ALIKE, SAME = 1e-4, 1e-6  # share of the signal that tells samples apart: a warning, an error
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
 
 
@@ -30,8 +30,9 @@ def _samples(look: Look) -> Iterator[Finding]:
     """The share of E[x²] that varies between samples, at the last place before the head.
 
     In the ordered phase the cosine of two samples tends to one as exp(−l/ξ) (Schoenholz et al. 2017, arXiv 1611.01232)
-    and the network computes a constant. Bounds: 10⁻³ of what the inputs have is a warning, 10⁻⁵ an error, where the
-    difference of two samples drowns in the common part.
+    and the network computes a constant. Bounds: 10⁻⁴ of what the inputs have is a warning (measured: a stack of four
+    LSTMs trains at 2 · 10⁻⁴, three sigmoid layers at 2 · 10⁻⁵ only by Adam), 10⁻⁶ an error, where the difference of
+    two samples drowns in the common part.
     """
     path = [p for p in look.trunk if (s := _told_apart(p)) is not None and s > -1 and p is not look.head]
     path = [p for p in path if look.head is None or p.index < look.head.index]

@@ -125,8 +125,14 @@ def _frozen(look: Look) -> Iterator[Finding]:
             (Evidence("frozen weights behind trained ones", float(len(amid)), 0.0, 0.0, _EXACT),),
             "requires_grad is False, while layers before it train: it stays as it was drawn",
             "if that is not meant, let it train: parameter.requires_grad_(True)",
-            f'model.get_parameter("{amid[0].name}").requires_grad_(True)',
+            "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, amid)),
         )
+
+
+def _of_modules(look: Look, weights: list[Weight]) -> list[str]:
+    """The frozen parameters of the modules that hold these weights."""
+    modules = {w.name.rpartition(".")[0] for w in weights}
+    return [w.name for w in look.light.weights if not w.trainable and w.name.rpartition(".")[0] in modules]
 
 
 def _optimizer(look: Look) -> Iterator[Finding]:
