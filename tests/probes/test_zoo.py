@@ -1,12 +1,14 @@
-"""Architectures of transformers are measured, forward and backward, and come back as they were."""
+"""The zoo is measured and comes back as it was: architectures of transformers, and hand-written ones."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+import firstlight as fl
 from firstlight.probes import Kind, measure
 from zoo.huggingface import MODELS, build
+from zoo.tables import TABLES
 
 pytest.importorskip("transformers")
 
@@ -34,3 +36,18 @@ def test_an_architecture_is_measured_and_comes_back(name: str) -> None:
     assert all(torch.equal(v, after[k]) for k, v in before.items())
     with torch.no_grad():
         model(**inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_a_hand_written_network_is_measured_and_comes_back(name: str) -> None:
+    torch.manual_seed(0)
+    make, inputs, _ = TABLES[name]
+    model, x = make(), inputs() if callable(inputs) else inputs
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    light = fl.probe(model, x)
+    assert light.notes == ()
+    assert light.of(Kind.WEIGHT)
+    assert "E[x²]" in str(light)
+    assert fl.Light.from_json(light.to_json()) == light
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
