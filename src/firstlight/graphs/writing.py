@@ -177,6 +177,9 @@ class Writer:
         """Past a call that fake tensors cannot answer, with a note of what was guessed."""
         if is_data_dependent(error) and name in QUESTIONS:
             return guess(name, args, kwargs), self._noted(f"{name}: guessed at a value that depends on data")
+        shared = reshared(name, args, kwargs) if self._guesses else None
+        if shared is not None:
+            return func(*shared, **kwargs), self._noted(f"{name}: took equal parts for sizes that depend on data")
         asked: list[str] = []
 
         def number(tensor: torch.Tensor) -> int:
@@ -190,9 +193,6 @@ class Writer:
             return func(*changed[0], **changed[1]), self._noted(asked[0]) if asked else ""
         if is_data_dependent(error):
             return guess(name, args, kwargs), self._noted(f"{name}: guessed at a value that depends on data")
-        shared = reshared(name, args, kwargs) if self._guesses else None
-        if shared is not None:
-            return func(*shared, **kwargs), self._noted(f"{name}: took equal parts for sizes that depend on data")
         return by_shape(func, name, args, kwargs), ""
 
     def _noted(self, what: str) -> str:
