@@ -220,6 +220,21 @@ def test_a_layer_that_is_never_called_is_a_note():
     assert [(f.code, f.severity, f.where) for f in found] == [("unused-parameter", Severity.NOTE, "skipped.weight")]
 
 
+def test_layers_in_a_plain_list_are_no_part_of_the_model():
+    class Net(nn.Module):
+        def __init__(self, kept) -> None:
+            super().__init__()
+            self.layers, self.head = kept([nn.Linear(64, 64) for _ in range(3)]), nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers:
+                x = F.relu(layer(x))
+            return self.head(x)
+
+    assert [f.code for f in _findings(Net(list))] == ["unregistered-layer"]
+    assert _findings(Net(nn.ModuleList)) == ()
+
+
 def test_every_code_is_explained_in_the_docs():
     page = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
     for code, kind in CATALOGUE.items():

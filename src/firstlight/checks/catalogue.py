@@ -51,6 +51,7 @@ _KINDS = (
     # reach
     Kind("no-gradient", "the loss's gradient does not reach a parameter", "reach"),
     Kind("unused-parameter", "the forward does not use a parameter", "reach"),
+    Kind("unregistered-layer", "a layer that is used is no part of the model", "reach"),
     Kind("frozen", "a parameter is frozen among trained ones, with random weights", "reach"),
     Kind("not-in-optimizer", "the optimizer does not have a parameter", "reach"),
     Kind("untied-weights", "weights that should be one tensor are two", "reach"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..graphs import Role
+from ..graphs import Node, Role, Tape
+from ..graphs.ops import CONVS, TRANSPOSED_CONVS
+from ..graphs.tape import CONSTANT
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
@@ -19,6 +21,7 @@ def rules(look: Look) -> Iterator[Finding]:
     yield from _cut(look)
     yield from _flat(look)
     yield from _unused(look)
+    yield from _unregistered(look)
     yield from _frozen(look)
     yield from _optimizer(look)
     yield from _untied(look)
@@ -100,6 +103,36 @@ def _unused(look: Look) -> Iterator[Finding]:
             "call it in the forward, or remove it: it takes memory, and distributed training waits for its gradient",
             f"# call {lost[0].name.rpartition('.')[0]} in the forward, or delete it",
         )
+
+
+def _unregistered(look: Look) -> Iterator[Finding]:
+    """Layers that the forward calls and the model does not have: their weight and bias are no parameters of it.
+
+    They stand in a plain list or dict, so ``parameters()`` has them not, nor ``to(device)`` or ``state_dict``. A map
+    without a bias may be a fixed projection, and is none.
+    """
+    tape = None if look.light.graph is None else look.light.graph.tape
+    found = [] if tape is None else [n for n in tape if _is_foreign(tape, n)]
+    if tape is None or not found:
+        return
+    shapes = [ref.shape for n in found if (ref := n.tensor("weight", 1)) is not None]
+    yield Finding(
+        "unregistered-layer",
+        Severity.ERROR,
+        found[0].module or found[0].op,
+        None,
+        (Evidence("layers whose weights are no parameters of the model", float(len(found)), 0.0, 0.0, _EXACT),),
+        f"the forward calls {found[0].op} with weights of shape {shapes[0]} that model.parameters() does not have: the "
+        "layer stands in a plain list or dict",
+        "keep layers in torch.nn.ModuleList or ModuleDict",
+        "# layers = torch.nn.ModuleList(layers)",
+    )
+
+
+def _is_foreign(tape: Tape, node: Node) -> bool:
+    given = [node.tensor("weight", 1), node.tensor("bias", 2)]
+    called = node.op == "linear" or node.op in CONVS | TRANSPOSED_CONVS
+    return called and all(ref is not None and tape[ref.node].op == CONSTANT for ref in given)
 
 
 def _frozen(look: Look) -> Iterator[Finding]:
