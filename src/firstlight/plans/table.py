@@ -16,6 +16,7 @@ from ..initializers.base import Initializer
 from ..initializers.draws import moments
 from ..initializers.elementwise import Normal
 from ..initializers.orthogonal import Orthogonal
+from ..reports.names import cut_front, in_one, unnumbered
 from ..reports.text import table
 from .records import Entry, Keep, NormOf, OwnReset
 
@@ -100,7 +101,7 @@ def why(entry: Entry) -> str:
 def _kind(entry: Entry) -> tuple[object, ...]:
     """What rows that stand together have in common."""
     p = entry.parameter
-    name = re.sub(r"\d+", "#", p.name)
+    name = unnumbered(p.name)
     # Of these the scale may differ, and of reasons the numbers: the row shows their ranges.
     scaled = isinstance(entry.decision, Normal | Orthogonal)
     decision = type(entry.decision).__name__ if scaled else repr(entry.decision)
@@ -116,7 +117,7 @@ def _row(group: tuple[Entry, ...]) -> Row:
     initializer = described(first) if len(kinds) == 1 else type(first.decision).__name__
     mapped = p.layout.out_axis is not None or p.layout.fan_in != 1
     cells = (
-        _names([e.parameter.name for e in group]) + count,
+        in_one([e.parameter.name for e in group]) + count,
         "×".join(map(str, p.layout.shape)) or "scalar",
         p.role.value + (", head" if p.is_head and mapped else ""),
         f"{p.layout.fan_in:g} / {p.layout.fan_out:g}" if mapped else "",
@@ -155,18 +156,6 @@ def _range(stds: Sequence[float]) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _names(names: Sequence[str]) -> str:
-    """Names that differ in numbers alone, as one: ``h.0–11.attn.weight``."""
-    pieces = [re.split(r"(\d+)", n) for n in names]
-    if len(names) == 1 or any(len(p) != len(pieces[0]) for p in pieces):
-        return names[0]
-    out = []
-    for i, column in enumerate(zip(*pieces, strict=True)):
-        numbers = sorted({int(c) for c in column}) if i % 2 else []
-        out.append(f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else column[0])
-    return "".join(out)
-
-
 def _fitted(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None) -> list[list[str]]:
     """The rows with the beginnings of long names cut off until the table fits."""
     body = [list(r) for r in rows]
@@ -176,6 +165,6 @@ def _fitted(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | N
     over = sum(widths) + 2 * (len(widths) - 1) - width
     room = max(16, widths[0] - over)
     for row in body:
-        if over > 0 and len(row[0]) > room:
-            row[0] = f"…{row[0][len(row[0]) - (room - 1) :]}"  # the end tells one from another
+        if over > 0:
+            row[0] = cut_front(row[0], room)
     return body

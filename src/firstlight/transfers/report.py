@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..graphs.tracing import Inputs
+from ..reports.names import cut_front, in_one, unnumbered
 from ..reports.text import counted, table
 from .travel import Travel, travel
 
@@ -148,17 +149,18 @@ class TransferReport:
             f"{counted(sum(o.values for o in self.outcomes if not o.buffer), 'parameter value')} from {self.source}{by}"
         )
 
-    def table(self, *, width: int | None = None, every: bool = True) -> str:
+    def table(self, *, width: int | None = None, every: bool = True, collapse: bool = True) -> str:
         """The summary, the notes, and a table.
 
         Args:
             width: cut words so that it fits so many columns.
             every: rows for all tensors; ``False`` leaves out those that were loaded by exact name.
+            collapse: rows that differ in nothing but a layer's number stand once, with a count.
         """
         shown = [o for o in self.outcomes if every or o.kind != LOADED or o.rule != "exact"]
         lines = [self.summary, *(f"note: {n}" for n in self.notes), ""]
         if shown:
-            rows = [(o.name, _size(o.shape), o.kind, " + ".join(o.tensors), o.why) for o in shown]
+            rows = [_row(group) for group in _groups(shown, collapse=collapse)]
             lines.append(_fitted(("parameter", "shape", "is", "from", "how or why"), rows, width))
         if self.unused:
             rows5 = [(u.name, _size(u.shape), u.dtype, u.why) for u in self.unused]
@@ -215,6 +217,31 @@ def share(outcomes: tuple[Outcome, ...]) -> float:
     return sum(o.values for o in outcomes if not o.buffer and o.kind in (LOADED, ADAPTED)) / max(1, whole)
 
 
+def _groups(outcomes: Sequence[Outcome], *, collapse: bool) -> list[list[Outcome]]:
+    """What differs in a layer's number alone, together, in the order of the first of each."""
+    found: dict[object, list[Outcome]] = {}
+    for i, o in enumerate(outcomes):
+        tensors = tuple(map(unnumbered, o.tensors))
+        kind: object = (unnumbered(o.name), o.shape, o.kind, tensors, unnumbered(o.why)) if collapse else i
+        found.setdefault(kind, []).append(o)
+    return list(found.values())
+
+
+def _row(group: Sequence[Outcome]) -> tuple[str, ...]:
+    first = group[0]
+    count = f" ×{len(group)}" if len(group) > 1 else ""
+    # Under its own name there is nothing to say twice.
+    same = all(o.tensors == (o.name,) for o in group)
+    tensors = "" if same else " + ".join(map(in_one, zip(*(o.tensors for o in group), strict=True)))
+    return (
+        in_one([o.name for o in group]) + count,
+        _size(first.shape),
+        first.kind,
+        tensors,
+        in_one([o.why for o in group]),
+    )
+
+
 def _size(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
@@ -231,4 +258,4 @@ def _fitted(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int
 def _cut(text: str, width: int, *, end: bool) -> str:
     if len(text) <= width:
         return text
-    return f"…{text[len(text) - width + 1 :]}" if end else f"{text[: width - 1]}…"
+    return cut_front(text, width) if end else f"{text[: width - 1]}…"
