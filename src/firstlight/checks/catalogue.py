@@ -75,14 +75,14 @@ _KINDS = (
     Kind("attention-collapse", "attention looks at one key only, or its logits are unscaled", "collapse"),
     Kind("zero-norm-scale", "a normalization's scale is zero off a residual branch", "units"),
     # the output and the loss
-    Kind("large-head", "the head's outputs are so large that the first loss is far above chance", "outputs"),
-    Kind("wrong-prior", "the output bias starts far from the targets' mean or prior", "outputs"),
+    Kind("large-head", "the head's outputs are so large that the first loss is far above chance", "losses"),
+    Kind("wrong-prior", "the output bias starts far from the targets' mean or prior", "losses"),
     Kind("double-softmax", "a softmax is applied to what the loss applies one to", "outputs"),
     Kind("softmax-over-one", "a softmax over a single unit is constant", "outputs"),
-    Kind("missing-softmax", "the loss wants log-probabilities and gets raw outputs", "outputs"),
+    Kind("missing-softmax", "the loss wants log-probabilities and gets raw outputs", "losses"),
     Kind("hidden-softmax", "a softmax is used as the activation of a hidden layer", "outputs"),
     Kind("unreachable-targets", "the last activation cannot produce the targets", "outputs"),
-    Kind("unreduced-loss", "the loss is summed where it should be averaged", "outputs"),
+    Kind("unreduced-loss", "the loss is summed where it should be averaged", "losses"),
     # the data
     Kind("unnormalized-inputs", "inputs are far from zero mean and unit scale", "data"),
     Kind("unscaled-targets", "targets are far from the scale of the outputs", "data"),

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graphs.ops import words
 from ..probes.records import Light
-from . import collapse, data, finiteness, outputs, reach, scale, signal, symmetry, units
+from . import collapse, data, finiteness, losses, outputs, reach, scale, signal, symmetry, units
 from .curves import Curve
 from .curves_rules import diagnose_curve
 from .findings import Findings, sorted_findings
@@ -24,7 +24,7 @@ from .logs import read_log
 from .looking import look_at
 from .records import Finding, Severity
 
-_FAMILIES = (finiteness, reach, symmetry, data, units, scale, signal, collapse, outputs)
+_FAMILIES = (finiteness, reach, symmetry, data, units, scale, signal, collapse, outputs, losses)
 _SIZES = words(
     "vanishing-forward exploding-forward vanishing-gradient exploding-gradient rank-collapse saturation large-head "
     "attention-collapse wrong-prior residual-growth batchnorm-explosion dead-units"

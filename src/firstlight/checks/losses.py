@@ -1,0 +1,161 @@
+"""The loss: what it is given, its sign and reduction, and where it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..initializers import Zeros
+from ..probes.records import Loss
+from .looking import Look, rms, where_of
+from .outputs import at_the_end
+from .records import Evidence, Finding, Severity
+from .repairs import overridden, replanned
+from .signal import grown_body
+
+EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
+FAR = 10.0  # an error
+_LARGE = 10.0  # rms before the head beyond which the body, not the head, makes the logits large
+_EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
+_UNIT = 10.0  # rms of outputs beyond which the gradient is large for another reason
+_NEVER_NEGATIVE = (
+    *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"),
+    *("cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
+)
+_ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
+_EXACT = "exact: by structure"
+
+
+def rules(look: Look) -> Iterator[Finding]:
+    """Findings about the loss."""
+    loss = look.light.loss
+    if loss is not None:
+        yield from _raw(loss)
+        yield from _reduction(look, loss)
+        yield from _sign(loss)
+        yield from _start(look, loss)
+
+
+def _raw(loss: Loss) -> Iterator[Finding]:
+    """Raw outputs given to ``nll_loss``, which wants log-probabilities. Exact: exp of a row does not sum to one."""
+    p = loss.predictions
+    if loss.op != "nll_loss" or p is None or p.nonfinite or p.rows_sum_to_one:
+        return
+    yield at_the_end(
+        "missing-softmax",
+        "loss",
+        Severity.ERROR,
+        (Evidence("largest log-probability given", p.largest, 0.0, -math.log(max(loss.classes, 2)), _EXACT),),
+        "nll_loss takes log-probabilities; given raw outputs it is linear in them and has no minimum",
+        "use cross_entropy on the raw outputs, or end the model in log_softmax",
+        "loss_fn = torch.nn.functional.cross_entropy",
+    )
+
+
+def _reduction(look: Look, loss: Loss) -> Iterator[Finding]:
+    """A loss that is a sum over the batch: gradients are as many times larger as there are terms.
+
+    Exact where the call says ``reduction="sum"``. Of a loss written by hand the gradient to the outputs tells:
+    averaged, the sizes of its entries add up to about one whatever the batch; 8 a sample is a sum over samples and
+    outputs. Adam and its kin divide a constant factor out: there it is a note.
+    """
+    terms = look.light.batch
+    summed = loss.reduction == "sum"
+    if not loss.op and not look.light.projected:
+        end = next((p for p in reversed(look.light.places) if p.backward is not None), None)
+        if end is not None and end.backward is not None and rms(end) < _UNIT:
+            terms = end.backward.count
+            summed = end.backward.mean_abs * terms > _EACH * look.light.batch
+    if not summed or terms < 8:
+        return
+    adaptive = look.light.optimizer in _ADAPTIVE
+    yield at_the_end(
+        "unreduced-loss",
+        "loss",
+        Severity.NOTE if adaptive else Severity.WARNING,
+        (Evidence("terms that the loss sums", float(terms), 1.0, 1.0, _EXACT),),
+        f"the loss is summed over {terms} terms, so the learning rate acts as if it were {terms} times larger, and "
+        "changes with the batch size",
+        'average it: reduction="mean"',
+        'reduction="mean"',
+    )
+
+
+def _sign(loss: Loss) -> Iterator[Finding]:
+    """A negative value of a loss that is never negative. Exact."""
+    if loss.op in _NEVER_NEGATIVE and loss.value < -1e-6:
+        yield at_the_end(
+            "flipped-loss",
+            "loss",
+            Severity.ERROR,
+            (Evidence(f"the loss, made by {loss.op}", loss.value, 0.0, loss.expected, _EXACT),),
+            f"{loss.op} is never negative: its sign was turned, so training makes it worse",
+            "minimize the loss itself, without the minus",
+            "# remove the minus before the loss",
+        )
+
+
+def _start(look: Look, loss: Loss) -> Iterator[Finding]:
+    """The first loss against chance: log C + s²/2 for C classes and logits of standard deviation s.
+
+    Bounds: an excess over the entropy of the targets of 3 log C is a warning, of 10 log C an error: past s² = 2 log C
+    the largest logit alone decides, and healthy networks go past that (a He head on a unit signal starts 1 nat above
+    chance, one on a residual stream without norms 4). Where the excess does not vary with the sample,
+    the bias makes it.
+    """
+    if look.light.origin is not None or loss.op not in (
+        "cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "nll_loss",
+    ):
+        return
+    head = look.head
+    if loss.trivial is None or loss.classes < 2 or head is None or loss.reduction != "mean" or loss.value <= 0:
+        return
+    chance = math.log(loss.classes)
+    excess = loss.value - loss.trivial
+    if excess < EXCESS * chance:
+        return
+    seen = head.forward
+    spread = None if seen is None else seen.sample_spread
+    bias = look.bias_of(head)
+    constant = spread is not None and spread < 0.1 and bias is not None and bias.second > 0
+    severity = Severity.ERROR if excess > FAR * chance else Severity.WARNING
+    std = 0.0 if loss.predictions is None else loss.predictions.std
+    evidence = (
+        Evidence("loss at step 0", loss.value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),
+        Evidence("standard deviation of the logits", std, math.sqrt(2 * chance), 1.0, ""),
+    )
+    if constant and bias is not None:
+        yield Finding(
+            "wrong-prior",
+            severity,
+            bias.name,
+            head.position,
+            evidence,
+            f"{bias.name} reaches {bias.largest:.3g}, so all samples are given the same wrong answer",
+            "start the output bias at zero, or at the log of the classes' shares",
+            overridden(look.light, {bias.name: Zeros()}, "no class is favoured"),
+        )
+        return
+    arriving = look.before(head)
+    weight = look.weight_of(head)
+    own = 1.0 if weight is None else math.sqrt(weight.second * max(weight.fan_in, 1.0))
+    if arriving is not None and rms(arriving) > max(own, _LARGE):
+        grown = grown_body(look)
+        if grown is not None:
+            yield replace(grown, severity=severity, evidence=(*grown.evidence, *evidence))
+            return
+    yield Finding(
+        "large-head",
+        severity,
+        where_of(head),
+        head.position,
+        evidence,
+        f"the head makes logits of standard deviation {std:.3g}"
+        + ("" if arriving is None else f" from an input of rms {rms(arriving):.3g}")
+        + ": wrong answers are given with certainty",
+        "draw the head with σ² · fan_in = 1, or start it at zero",
+        replanned(look.light, head.parameters),
+    )
