@@ -272,7 +272,7 @@ def test_a_guessed_split_takes_equal_parts() -> None:
             self.map = nn.Linear(4, 4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            sizes = torch.bincount(x.argmax(-1), minlength=4).tolist()
+            sizes = torch.bincount(self.map(x).argmax(-1), minlength=4).tolist()
             return torch.cat([self.map(part) for part in x.split(sizes)])
 
     tape = record(Routed(), (torch.randn(10, 4),))

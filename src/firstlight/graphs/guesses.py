@@ -48,6 +48,9 @@ def guess(name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> obj
         return asked.flatten().clone()
     if name == "getitem":
         return _selected(asked, args[1])
+    if name == "bincount":
+        length = kwargs.get("minlength", args[2] if len(args) > 2 else 1)
+        return torch.ones(max(1, length) if isinstance(length, int) else 1, dtype=torch.int64)
     if name == "repeat_interleave":
         return asked.clone()
     raise NoGuessError

@@ -46,7 +46,10 @@ def _decision(p: Parameter) -> Decision | None:
         return None  # what a class of the user's own sets its parameters to is not known
     shape = p.layout.shape
     match p.role:
-        case Role.ATTENTION if not p.declared.default_fan:  # Xavier over the fused shape: q, k and v as one map
+        # Of torch's own attention; a linear layer that makes queries has its default fan.
+        case Role.ATTENTION | Role.QUERY | Role.KEY | Role.VALUE if (
+            not p.declared.default_fan
+        ):  # Xavier over the fused shape: q, k and v as one map
             limit = math.sqrt(6 / (shape[0] + shape[1]))
             return Uniform(-limit, limit)
         case Role.TOKEN_BIAS:
