@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..probes.records import Kind, Place
+from .cures import cure, described
 from .looking import Look, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
-from .signal import cure, described
 
 ALIKE, SAME = 1e-4, 1e-6  # share of the signal that tells samples apart: a warning, an error
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from ..graphs import Role
 from ..probes.records import Kind, Place, Weight
 from ..schemes.auto_rules import sine_factor
+from .cures import described
 from .looking import RECURRENT, WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
-from .signal import described
 
 OFF = 2.25  # σ² · fan_in beyond what any known rule gives, by this factor, for one weight alone
 _RULES = (("LeCun's", 1.0), ("He's", 2.0), ("tanh's 5/3", 25 / 9))
