@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -277,3 +279,19 @@ def test_a_guessed_split_takes_equal_parts() -> None:
 
     tape = record(Routed(), (torch.randn(10, 4),))
     assert any("equal parts" in guess for guess in tape.guesses)
+
+
+def test_no_random_state_is_advanced() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x) * random.random() * np.random.rand() + torch.rand(1)
+
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    record(Dropping(), (torch.ones(2, 4),))
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,15 @@ def test_failing_at_the_very_last_read_undoes_all_writes() -> None:
         assert same(model, before)
 
 
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """Started in the background by a shell, pytest itself would be deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_ctrl_c_during_the_writes_undoes_them() -> None:
     state = {n: torch.randn_like(t) if t.is_floating_point() else t for n, t in ResNet().state_dict().items()}
     count = reads(ResNet(), state)
@@ -236,6 +246,7 @@ def test_ctrl_c_during_the_writes_undoes_them() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("hearing")
 def test_of_a_large_model_an_interrupt_waits_until_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(undo, "MOST_KEPT", 0)
     state = {n: torch.randn_like(t) if t.is_floating_point() else t for n, t in ResNet().state_dict().items()}

@@ -7,9 +7,11 @@ in other ways (scripted functions, custom operators) and what is written in plac
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -52,7 +54,7 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     _put_sources(writer, fakes, model, (args, kwargs))
     given: Arguments = fakes.arguments((args, kwargs))
     with ExitStack() as stack:
-        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), fork_rng([])):
+        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), fork_rng([]), _same_random()):
             stack.enter_context(context)
         stack.enter_context(fakes.mode)
         stack.enter_context(_Dispatch(writer))
@@ -100,6 +102,17 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _same_random() -> Iterator[None]:
+    """Python's and NumPy's random states as they were: a model may draw from them (layer drop)."""
+    plain, numbers = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(numbers)
 
 
 @contextmanager
