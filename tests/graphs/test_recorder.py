@@ -290,8 +290,9 @@ def test_no_random_state_is_advanced() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.linear(x) * random.random() * np.random.rand() + torch.rand(1)
 
+    model = Dropping()
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    record(Dropping(), (torch.ones(2, 4),))
+    record(model, (torch.ones(2, 4),))
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
