@@ -54,7 +54,8 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     _put_sources(writer, fakes, model, (args, kwargs))
     given: Arguments = fakes.arguments((args, kwargs))
     with ExitStack() as stack:
-        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), fork_rng([]), _same_random()):
+        random_states = (fork_rng([]), _same_random())
+        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), *random_states):
             stack.enter_context(context)
         stack.enter_context(fakes.mode)
         stack.enter_context(_Dispatch(writer))
