@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from ..reports.files import into
 from .catalogue import CATALOGUE
 from .records import Evidence, Finding, Severity
 
@@ -50,10 +51,7 @@ class Findings(tuple[Finding, ...]):
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The findings as JSON, without their repairs, written to ``path`` where one is given."""
-        text = json.dumps([_as_dict(f) for f in self], indent=1, ensure_ascii=False)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return into(path, json.dumps([_as_dict(f) for f in self], indent=1, ensure_ascii=False))
 
     @classmethod
     def from_json(cls, text: str | Path) -> Findings:

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from ..errors import ArgumentError, FirstlightError, ModelError
+from ..reports.files import into
 from ..studies.data.factories import load_factory
 
 
@@ -56,8 +57,5 @@ def random_inputs(shape: str) -> torch.Tensor:
 
 def write_file(console: Console, path: Path, text: str) -> None:
     """Write a file and say so."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ArgumentError(f"cannot write {str(path)!r}: {error.strerror}") from error
+    into(path, text)
     console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from shutil import get_terminal_size
 from ..errors import ArgumentError
 from ..graphs.records import Parameter
 from ..initializers.base import Initializer
+from ..reports.files import into
 from . import saving
 from .difference import Difference, difference
 from .records import Entry, Keep
@@ -129,12 +130,9 @@ class Plan:
         """The plan as JSON, written to ``path`` where one is given; ``from_json`` gives it back exactly.
 
         Raises:
-            ArgumentError: a decision is more than numbers, such as weights from a file.
+            ArgumentError: a decision is more than numbers, such as weights from a file; or the file cannot be written.
         """
-        text = saving.dumped(self.scheme, self.entries)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return into(path, saving.dumped(self.scheme, self.entries))
 
     @classmethod
     def from_json(cls, text: str | Path) -> Plan:

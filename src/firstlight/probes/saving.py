@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
 from ..plans.saving import record, written
+from ..reports.files import into
 
 if TYPE_CHECKING:
     from .records import Light
@@ -19,13 +20,8 @@ _LIVE = ("findings", "graph")
 def dumped(light: Light, path: str | Path | None) -> str:
     """The JSON text, also written to a path."""
     fields = written(light.bare())
-    text = json.dumps({"firstlight_light": VERSION, **{k: v for k, v in fields.items() if k not in _LIVE}}, indent=1)
-    if path is not None:
-        try:
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ArgumentError(f"cannot write {str(path)!r}: {error.strerror}") from error
-    return text
+    kept = {k: v for k, v in fields.items() if k not in _LIVE}
+    return into(path, json.dumps({"firstlight_light": VERSION, **kept}, indent=1))
 
 
 def loaded(source: str | Path, cls: type[Light]) -> Light:

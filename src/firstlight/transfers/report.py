@@ -16,8 +16,8 @@ from shutil import get_terminal_size
 
 from torch import nn
 
-from ..errors import ArgumentError
 from ..graphs.tracing import Inputs
+from ..reports.files import into
 from ..reports.names import cut_front, in_one, unnumbered
 from ..reports.text import counted, table
 from .travel import Travel, travel
@@ -184,13 +184,7 @@ class TransferReport:
             "outcomes": [asdict(o) for o in self.outcomes],
             "unused": [asdict(u) for u in self.unused],
         }
-        text = json.dumps(whole, indent=1, allow_nan=False)
-        if path is not None:
-            try:
-                Path(path).write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise ArgumentError(f"cannot write {str(path)!r}: {error.strerror}") from error
-        return text
+        return into(path, json.dumps(whole, indent=1, allow_nan=False))
 
     def check(self, batch: Inputs) -> Travel:
         """Whether the signal still travels: one forward of the model, and what speaks against it.

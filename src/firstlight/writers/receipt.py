@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..plans.records import Entry
+from ..reports.files import into
 from . import saving
 from .digests import named
 from .placements import Held
@@ -74,10 +75,7 @@ class Receipt:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The receipt as JSON, written to ``path`` where one is given; ``from_json`` gives it back exactly."""
-        text = saving.dumped(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return into(path, saving.dumped(self))
 
     @classmethod
     def from_json(cls, text: str | Path) -> Receipt:
