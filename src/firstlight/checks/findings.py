@@ -51,7 +51,7 @@ class Findings(tuple[Finding, ...]):
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The findings as JSON, without their repairs, written to ``path`` where one is given."""
-        return into(path, json.dumps([_as_dict(f) for f in self], indent=1, ensure_ascii=False))
+        return into(path, json.dumps([as_dict(f) for f in self], indent=1, ensure_ascii=False))
 
     @classmethod
     def from_json(cls, text: str | Path) -> Findings:
@@ -62,7 +62,7 @@ class Findings(tuple[Finding, ...]):
         """
         try:
             loaded = json.loads(text.read_text(encoding="utf-8") if isinstance(text, Path) else text)
-            return cls(_from_dict(d) for d in loaded)
+            return cls(from_dict(d) for d in loaded)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArgumentError(f"this is no JSON of findings: {error!r}. Give what to_json wrote.") from error
 
@@ -107,7 +107,8 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
-def _as_dict(finding: Finding) -> dict[str, Any]:
+def as_dict(finding: Finding) -> dict[str, Any]:
+    """A finding as plain numbers and words, without its repair."""
     return {
         "code": finding.code,
         "severity": str(finding.severity),
@@ -134,7 +135,8 @@ def _plain(value: float) -> float | str:
     return value if value - value == 0 else str(float(value))
 
 
-def _from_dict(saved: Mapping[str, Any]) -> Finding:
+def from_dict(saved: Mapping[str, Any]) -> Finding:
+    """What ``as_dict`` gave; its repair is the remedy's text."""
     evidence = tuple(
         Evidence(
             e["quantity"],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..reports.sketch import sparkline
 from ..reports.text import counted
-from .findings import one
-from .records import Evidence, Finding, Severity
+from .findings import as_dict, from_dict, one
+from .records import Finding
 from .training_records import Training
 from .watch_origin import Where
 
@@ -69,20 +70,9 @@ def origin_remedy(where: Where) -> str:
 
 def finding_state(finding: Finding) -> dict[str, Any]:
     """A finding as plain numbers and words; a fix that is a function is left out."""
-    return {
-        "code": finding.code,
-        "severity": str(finding.severity),
-        "where": finding.where,
-        "position": finding.position,
-        "evidence": [[e.quantity, e.value, e.threshold, e.expected, e.source] for e in finding.evidence],
-        "cause": finding.cause,
-        "remedy": finding.remedy,
-        "repair": finding.repair if isinstance(finding.repair, str) else "",
-        "step": finding.step,
-    }
+    return {**as_dict(finding), "repair": finding.repair if isinstance(finding.repair, str) else ""}
 
 
 def finding_of(state: dict[str, Any]) -> Finding:
     """What ``finding_state`` gave."""
-    evidence = tuple(Evidence(*e) for e in state["evidence"])
-    return Finding(**{**state, "severity": Severity(state["severity"]), "evidence": evidence})
+    return replace(from_dict(state), repair=state["repair"])

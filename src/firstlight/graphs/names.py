@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 # Children that only wrappers have; nobody else uses these names.
-_WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 def canonical_child(parent: nn.Module, child: str) -> str | None:
@@ -18,11 +18,22 @@ def canonical_child(parent: nn.Module, child: str) -> str | None:
 
     ``module`` is also a name people use, so it is dropped only below the classes that wrap by that name.
     """
-    if child in _WRAPPED:
+    if child in WRAPPERS:
         return None
     if child == "module" and isinstance(parent, DataParallel | DistributedDataParallel):
         return None
     return child
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """What DataParallel, DistributedDataParallel and torch.compile wrap."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
 
 
 def join(prefix: str, name: str | None) -> str:

@@ -49,3 +49,9 @@ JOINS = words("cat concat concatenate stack hstack vstack dstack column_stack")
 SUMS = words("add sub rsub")
 PRODUCTS = words("mul div addcmul addcdiv")
 ARITHMETIC = SUMS | PRODUCTS | {"neg", "pow", "lerp", "reciprocal", "sqrt", "rsqrt"}
+# Attributes and questions about form: they make no tensor, and are asked often.
+FORM = words(
+    "shape dtype device layout is_sparse ndim requires_grad size dim numel stride is_floating_point is_contiguous "
+    "is_complex is_quantized is_cuda is_meta is_cpu is_leaf storage_offset names grad_fn element_size nelement "
+    "itemsize nbytes untyped_storage data_ptr is_nested retains_grad get_device is_inference"
+)

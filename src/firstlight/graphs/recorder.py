@@ -22,18 +22,12 @@ from ..errors import ModelError
 from .callnames import call_name
 from .fakes import Fakes, new_fakes
 from .known import LARGEST, tensors_in
-from .ops import words
+from .names import unwrapped
+from .ops import FORM
 from .paths import Paths
 from .structure import slots
 from .tape import Tape
 from .writing import Arguments, Writer
-
-# Attributes and questions about form: they make no tensor, and are asked often.
-_FORM = words(
-    "shape dtype device layout is_sparse ndim requires_grad size dim numel stride is_floating_point is_contiguous "
-    "is_complex is_quantized is_cuda is_meta is_cpu is_leaf storage_offset names grad_fn element_size nelement "
-    "itemsize nbytes untyped_storage data_ptr is_nested retains_grad get_device is_inference"
-)
 
 
 def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None) -> Tape:
@@ -46,7 +40,7 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     Raises:
         ModelError: the forward raised; the message says where, with what inputs.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     kwargs = dict(kwargs or {})
     fakes = new_fakes()
     twin = fakes.model(model)
@@ -65,17 +59,6 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
         except Exception as error:
             raise ModelError(_message(writer.paths, model, error)) from error
     return writer.tape(tensors_in(out))
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """What DataParallel, DistributedDataParallel and torch.compile wrap."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
 
 
 def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object) -> None:
@@ -143,7 +126,7 @@ class _Functions(TorchFunctionMode):
         kwargs: dict[str, object] | None = None,
     ) -> object:
         name = call_name(func)
-        if name in _FORM or self.writer.inside:
+        if name in FORM or self.writer.inside:
             return func(*args, **(kwargs or {}))
         return self.writer.call(func, name, args, kwargs or {})
 

@@ -98,17 +98,6 @@ class Follower:
                 handle.remove()
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """What DataParallel, DistributedDataParallel and torch.compile wrap."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
 def first_tensor(out: object) -> torch.Tensor | None:
     """The first tensor of floating point numbers in what a call or a module gave."""
     return next((t for t in tensors_in(out) if t.is_floating_point()), None)

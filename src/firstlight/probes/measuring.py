@@ -15,9 +15,10 @@ from torch import nn
 from ..errors import ArgumentError, DataError, FirstlightError, ModelError
 from ..graphs import Graph, structure, trace
 from ..graphs.known import tensors_in
+from ..graphs.names import unwrapped
 from ..plans import Plan
 from .depths import depth_scales, streams_of
-from .following import Follower, unwrapped
+from .following import Follower
 from .losses import loss_record
 from .origins import Finder, FoundError, of_gradients, of_parameters
 from .placing import placed

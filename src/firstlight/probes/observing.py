@@ -22,13 +22,13 @@ from ..graphs.ops import (
     ATTENTION,
     CONVS,
     EMBEDDINGS,
+    FORM,
     MATMULS,
     SUMS,
     TRANSPOSED_CONVS,
     WEIGHT_CALLS,
     words,
 )
-from ..graphs.recorder import _FORM
 from ..graphs.structure import slots
 from .attentions import attention_entropy
 from .following import Follower, Visit, first_tensor
@@ -145,7 +145,7 @@ class Observer(TorchFunctionMode):
         name = self._names.get(func)
         if name is None:
             name = self._names.setdefault(func, call_name(func))
-        if name in _FORM or self._own:
+        if name in FORM or self._own:
             return func(*args, **(kwargs or {}))
         return self._call(func, name, args, kwargs or {})
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from ..graphs import slots
 from ..graphs.callnames import call_name
 from ..graphs.known import tensors_in
-from ..graphs.recorder import _FORM
+from ..graphs.ops import FORM
 from .following import Follower
 from .parts import Origin, Place
 from .statistics import count_nonfinite
@@ -43,7 +43,7 @@ class Finder(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         op = call_name(func)
-        if op in _FORM:
+        if op in FORM:
             return func(*args, **kwargs)
         read = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
         clean = all(not count_nonfinite(t) for t in read)

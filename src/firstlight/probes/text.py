@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..reports.grids import profile
+from ..reports.names import cut_front, in_one, unnumbered
 from ..reports.text import counted, table
 from .parts import Kind, Place
 
@@ -175,7 +175,7 @@ def places_table(light: Light, width: int, *, collapse: bool | None = None) -> s
         rows = [row[:at] + row[at + 1 :] for row in rows]
     if over > 0:
         room = max(longest - over, 8)
-        rows = [[_shortened(row[0], room), *row[1:]] for row in rows]
+        rows = [[cut_front(row[0], room), *row[1:]] for row in rows]
         shown = table([c.title for c in columns], rows, left=2)
     return "\n".join([shown, *_wrapped(legend([c.title for c in columns]), width)])
 
@@ -184,7 +184,7 @@ def grouped(places: Sequence[Place]) -> list[list[Place]]:
     """Places whose paths differ only in numbers, with the same call, together, in the order of their first."""
     found: dict[tuple[str, str, str], list[Place]] = {}
     for place in places:
-        found.setdefault((re.sub(r"\d+", "#", place.label), place.op, place.module_type), []).append(place)
+        found.setdefault((unnumbered(place.label), place.op, place.module_type), []).append(place)
     return list(found.values())
 
 
@@ -193,20 +193,10 @@ def _cell(column: Column, group: Sequence[Place]) -> str:
     if len(group) == 1:
         return first
     if column.title == "place":
-        return f"{_common(first, last)} ×{len(group)}"
+        return f"{in_one([first, last])} ×{len(group)}"
     if column.title in ("call", "shape"):
         return first if first == last else f"{first} … {last}"
     return first if first == last else f"{first or '0'} … {last or '0'}"
-
-
-def _common(a: str, b: str) -> str:
-    """Two paths in one: the numbers in which they differ as a range."""
-    first, second = re.split(r"(\d+)", a), re.split(r"(\d+)", b)
-    return "".join(x if x == y else f"{x}–{y}" for x, y in zip(first, second, strict=True))
-
-
-def _shortened(name: str, room: int) -> str:
-    return name if len(name) <= room else f"…{name[len(name) - room + 1 :]}"
 
 
 def _wrapped(words: str, width: int) -> list[str]:

@@ -148,7 +148,8 @@ def _run(
     question: Question, setting: Setting, store: Store, shared: Store, workers: int, observer: Observer
 ) -> list[Result]:
     """All results, sources first; those the stores have are not run again."""
-    kept = store.results() | shared.results()
+    own = store.results()
+    kept = own if shared is store else own | shared.results()
     targets = grid(question.arms, question.rates, question.seeds)
     totals = Counter("source" for s in question.sources for _ in s.trials) + Counter(t.arm for t in targets)
     observer.on_start(setting, totals, _present(question, kept, targets))
@@ -159,8 +160,9 @@ def _run(
             identities, starts = {a.label: a.identity for a in question.arms}, {}
             for source in question.sources:
                 found = runner.run_source(source, shared)
-                for result in found if shared is not store else ():
-                    store.add(source.name, result)
+                for key, result in zip(source.keys, found, strict=True):
+                    if shared is not store and key not in own:
+                        store.add(source.name, result)
                 identities[source.arm] = source.identity(found)
                 starts[source.arm] = source.starts(found, shared.folder)
             keyed = [(("target", identities[t.arm], t.learning_rate, t.seed), t) for t in targets]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..checks import Evidence, Finding, Severity
+from ..checks.findings import from_dict
 from ..errors import OtherStudyError, StoreError
 from ..probes import Signal
 from .records import Point, Result, Trial
@@ -253,11 +253,6 @@ def decode(text: str) -> Result:
         trial=Trial(**raw.pop("trial")),
         curve=tuple(Point(**p) for p in raw.pop("curve")),
         signal=None if signal is None else Signal(**{k: tuple(v) for k, v in signal.items()}),
-        findings=None if findings is None else tuple(map(_finding, findings)),
+        findings=None if findings is None else tuple(map(from_dict, findings)),
         **raw,
     )
-
-
-def _finding(raw: dict[str, Any]) -> Finding:
-    evidence = tuple(Evidence(**e) for e in raw.pop("evidence"))
-    return Finding(severity=Severity(raw.pop("severity")), evidence=evidence, **raw)

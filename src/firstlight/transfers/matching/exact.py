@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ...graphs.names import WRAPPERS
 from ..records import Match, Piece, Shape, Target
-
-_WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 def unwrapped(name: str) -> str:
@@ -19,7 +18,7 @@ def unwrapped(name: str) -> str:
     >>> unwrapped("_orig_mod.layers.0._checkpoint_wrapped_module.weight")
     'layers.0.weight'
     """
-    return ".".join(s for s in name.split(".") if s not in _WRAPPERS)
+    return ".".join(s for s in name.split(".") if s not in WRAPPERS)
 
 
 def exact(targets: Sequence[Target], shapes: Mapping[str, Shape]) -> Iterator[Match]:
