@@ -56,6 +56,15 @@ def test_each_size_is_a_study_and_sources_are_trained_once(tmp_path: Path) -> No
     assert str(more) == str(curve) == str(load_learning_curve(tmp_path / "curve"))
 
 
+def test_starting_over_trains_the_sources_again_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        seen = Counting()
+        learning_curve(
+            "mlp", "digits", ["pretrained"], examples=[10], out=tmp_path / "c", fresh=True, observer=seen, **QUICK
+        )
+        assert seen.stages.count("source") == 4
+
+
 def test_sizes_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="training examples; ask for fewer"):
         learning_curve("mlp", "digits", ["he_normal"], examples=[10_000], out=tmp_path / "x", **QUICK)

@@ -24,6 +24,7 @@ from .experiment import checked_workers, run_study
 from .models import ModelSource
 from .observer import Observer, Silent
 from .question import Options, default_folder, settle
+from .store import clear
 from .study import Study, load_study
 from .tasks import Split, Task, make_task
 
@@ -105,6 +106,8 @@ def learning_curve(
     asked = [settle(model, few(whole, n), schemes, **options) for n in sizes]
     usual = default_folder(asked[-1])
     folder = Path(out) if out is not None else usual.with_name(f"{usual.name}-curve")
+    if fresh:
+        clear(folder / _SHARED)
     studies = tuple(
         run_study(
             question,
