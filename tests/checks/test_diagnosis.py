@@ -207,7 +207,7 @@ def test_an_infinite_input_is_the_inputs_fault():
     assert [f.code for f in found] == ["non-finite-inputs"]
 
 
-def test_a_layer_that_is_never_called_is_a_note():
+def test_a_layer_that_is_never_called_is_a_warning():
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -217,7 +217,99 @@ def test_a_layer_that_is_never_called_is_a_note():
             return self.used(x)
 
     found = _findings(Net())
-    assert [(f.code, f.severity, f.where) for f in found] == [("unused-parameter", Severity.NOTE, "skipped.weight")]
+    assert [(f.code, f.severity, f.where) for f in found] == [("unused-parameter", Severity.WARNING, "skipped.weight")]
+
+
+def test_a_vector_that_is_never_read_is_a_note():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.mask_token = nn.Linear(64, 10), nn.Parameter(torch.randn(64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    assert [(f.code, f.severity) for f in _findings(Net())] == [("unused-parameter", Severity.NOTE)]
+
+
+def test_an_output_that_the_loss_does_not_read_is_no_cut():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head, self.other = nn.Linear(64, 32), nn.Linear(32, 10), nn.Linear(32, 5)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = F.relu(self.body(x))
+            return self.head(h), self.other(h)
+
+    x, y = torch.randn(64, 64), torch.arange(64) % 10
+    found = fl.probe(Net(), x, y, lambda out, y: F.cross_entropy(out[0], y)).findings
+    assert [(f.code, f.severity, f.where) for f in found] == [("no-gradient", Severity.WARNING, "other.weight")]
+    assert "does not read" in found[0].cause
+
+
+def test_what_each_layer_does_to_the_signal_is_a_note_before_it_is_a_fault():
+    x, y = torch.randn(256, 64), torch.arange(256) % 10
+
+    def after(layers: int):
+        torch.manual_seed(0)
+        widths = [nn.Linear(64, 64) for _ in range(layers)]
+        model = nn.Sequential(*(m for w in widths for m in (w, nn.ReLU())), nn.Linear(64, 10))
+        for w in widths:
+            nn.init.xavier_normal_(w.weight)
+            nn.init.zeros_(w.bias)
+        return fl.probe(model, x, y, F.cross_entropy).findings
+
+    assert after(5) == ()
+    (note,) = after(11)
+    assert (note.code, note.severity) == ("wrong-gain", Severity.NOTE)
+    assert note.evidence[0].value == pytest.approx(0.5, rel=0.15)
+    assert "wrong-gain" not in [f.code for f in after(30)]
+
+
+def test_one_loud_branch_is_named():
+    class Block(nn.Module):
+        def __init__(self, std: float) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(64, 64), nn.Linear(64, 64)
+            nn.init.normal_(self.down.weight, std=std)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.down(F.relu(self.up(x)))
+
+    def net(std: float) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(Block(0.1), Block(std), Block(0.1), nn.Linear(64, 10))
+
+    assert _findings(net(0.1)) == ()
+    assert [(f.code, f.where) for f in _findings(net(5.0))] == [("exploding-forward", "1.down.weight")]
+
+
+class _Recurrence(nn.Module):
+    """h ← φ(W x + U h), written by hand, over 40 turns."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.over, self.head = nn.Linear(4, 32), nn.Linear(32, 32), nn.Linear(32, 10)
+        nn.init.normal_(self.over.weight, std=gain / 32**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = x.new_zeros(len(x), 32)
+        for t in range(x.shape[1]):
+            h = F.relu(self.into(x[:, t]) + self.over(h))
+        return self.head(h)
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.0, []), (2.4, [("exploding-forward", "over.weight")])])
+def test_a_loop_that_grows_is_named_at_its_recurrent_weight(gain, expected):
+    x, y = torch.randn(64, 40, 4), torch.arange(64) % 10
+    model = _Recurrence(gain)
+    found = fl.probe(model, x, y, F.cross_entropy).findings
+    assert [(f.code, f.where) for f in found] == expected
+    for finding in found:
+        fl.apply_(model, finding.fix(), seed=0)
+        assert fl.probe(model, x, y, F.cross_entropy).findings == ()
 
 
 def test_layers_in_a_plain_list_are_no_part_of_the_model():

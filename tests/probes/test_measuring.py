@@ -357,3 +357,27 @@ def test_the_same_seed_gives_the_same_record_and_dropout_another_one() -> None:
     first, again, other = (measure(model, X, Y, seed=s).bare() for s in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_a_repeated_call_is_measured_at_its_first_and_last_turn():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(3):
+                x = self.layer(x)
+            return x
+
+    torch.manual_seed(0)
+    model, x, y = Twice(), torch.randn(32, 8), torch.randn(32, 8)
+    (place,) = measure(model, x, y).of(Kind.WEIGHT)
+    w = model.layer.weight
+    values = [x @ w.T, x @ w.T @ w.T, x @ w.T @ w.T @ w.T]
+    error = 2 * (values[-1] - y) / y.numel()
+    assert place.calls == 3
+    assert place.forward.second == pytest.approx(float(values[0].square().mean()))
+    assert place.last_forward.second == pytest.approx(float(values[-1].square().mean()))
+    assert place.last_backward.second == pytest.approx(float(error.square().mean()), rel=1e-4)
+    assert place.backward.second == pytest.approx(float((error @ w @ w).square().mean()), rel=1e-4)

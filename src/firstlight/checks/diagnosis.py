@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graphs.ops import words
 from ..probes.records import Light
-from . import collapse, data, finiteness, losses, outputs, reach, scale, signal, symmetry, units
+from . import collapse, data, finiteness, loops, losses, outputs, reach, scale, signal, symmetry, units
 from .curves import Curve
 from .curves_rules import diagnose_curve
 from .findings import Findings, sorted_findings
@@ -24,7 +24,7 @@ from .logs import read_log
 from .looking import look_at
 from .records import Finding, Severity
 
-_FAMILIES = (finiteness, reach, symmetry, data, units, scale, signal, collapse, outputs, losses)
+_FAMILIES = (finiteness, reach, symmetry, data, units, scale, loops, signal, collapse, outputs, losses)
 _SIZES = words(
     "vanishing-forward exploding-forward vanishing-gradient exploding-gradient rank-collapse saturation large-head "
     "attention-collapse wrong-prior residual-growth batchnorm-explosion dead-units"
@@ -46,7 +46,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = MappingProxyType(
             "saturation exploding-forward vanishing-forward large-head dead-units exploding-gradient rank-collapse "
             "wrong-prior non-finite-values vanishing-gradient"
         ),
-        "wrong-fan": words("vanishing-forward exploding-forward vanishing-gradient exploding-gradient"),
+        "wrong-fan": words("vanishing-forward exploding-forward vanishing-gradient exploding-gradient wrong-gain"),
         "wrong-gain": words(
             "exploding-gradient exploding-forward vanishing-gradient vanishing-forward saturation rank-collapse"
         ),
@@ -124,14 +124,23 @@ def _roots(found: Sequence[Finding]) -> list[Finding]:
 
     Of two that explain each other the first one stands: families are asked causes first.
     """
-    kept = []
+    kept: list[Finding] = []
     for i, finding in enumerate(found):
+        if any((finding.code, finding.where) == (o.code, o.where) for o in found[:i]):
+            continue
+        if finding.code == "wrong-gain" and finding.severity is Severity.NOTE and any(_louder(o) for o in found):
+            continue
         above = (o for j, o in enumerate(found) if _explains(o, finding) and not (_explains(finding, o) and j > i))
         if not any(above):
             explained = [o.severity for o in found if _explains(finding, o)]
             worst = min([finding.severity, *explained], key=_RANKS.index)
             kept.append(replace(finding, severity=worst))
     return kept
+
+
+def _louder(finding: Finding) -> bool:
+    """Whether it says more than what each layer does to the signal's size."""
+    return finding.severity is not Severity.NOTE and finding.code in _SIZES | {"constant-init", "wrong-fan"}
 
 
 def _explains(one: Finding, other: Finding) -> bool:

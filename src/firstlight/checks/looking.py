@@ -61,6 +61,13 @@ class Look:
         earlier = [p for p in self.light.places[: place.index] if p.kind is Kind.WEIGHT]
         return earlier[-1] if earlier else place
 
+    def loudest_before(self, join: Place) -> Place:
+        """The weight place with the largest gain σ² · fan_in of the branch that a join takes up, or the join."""
+        start = self.before(join)
+        branch = self.light.places[0 if start is None else start.index + 1 : join.index]
+        gains = [(w.second * w.fan_in, p) for p in branch if (w := self.weight_of(p)) is not None and p.parameters]
+        return max(gains, key=lambda pair: pair[0])[1] if gains else join
+
     def is_zero(self, place: Place) -> bool:
         """Whether a weight place's weight is zero throughout, as a branch or head that starts from nothing."""
         weight = self.weight_of(place)

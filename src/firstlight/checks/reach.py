@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ..graphs import Node, Role, Tape
-from ..graphs.ops import CONVS, TRANSPOSED_CONVS
-from ..graphs.tape import CONSTANT
+from ..graphs.ops import CONVS, TRANSPOSED_CONVS, words
+from ..graphs.tape import CONSTANT, Flow
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
 
 _EXACT = "exact"
+_LAYERS = words(
+    "Linear Bilinear Embedding EmbeddingBag Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
+    "LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention NonDynamicallyQuantizableLinear"
+)
 _UNDERFLOW = 1e-30  # E[g²] from which one more layer may end below float32's range
 
 
@@ -42,6 +46,9 @@ def _cut(look: Look) -> Iterator[Finding]:
         (p for p in look.light.places if last is not None and p.index > last.index and p.backward is not None), None
     )
     where = where_of(last) if last is not None else lost[-1].name
+    if last is not None and _leaves(look, places):
+        yield _unread(lost, where, last)
+        return
     between = (
         f" between {where} and {where_of(behind)}" if behind is not None and behind.kind is not Kind.OUTPUT else ""
     )
@@ -54,6 +61,36 @@ def _cut(look: Look) -> Iterator[Finding]:
         f"the way back is cut{between}: a detach, no_grad, .data, an integer, rounding or numpy call stands there",
         "take the cut out of the forward, or set requires_grad=False for what is meant to stay",
         f"# remove .detach() / torch.no_grad() / .data / .item() / .numpy() / argmax / round{between} from the forward",
+    )
+
+
+def _leaves(look: Look, places: list[Place]) -> bool:
+    """Whether what these places make leaves the model without a way to any place that gets a gradient.
+
+    Then nothing is cut: it is an output that the loss does not read.
+    """
+    tape = None if look.light.graph is None else look.light.graph.tape
+    nodes = {p.node for p in places if p.node is not None}
+    reached = {p.node for p in look.light.places if p.backward is not None and p.node is not None}
+    if tape is None or any(p.node is None for p in places) or not reached:
+        return False
+    after = set(nodes)
+    for node in tape:
+        if node.id not in after and node.flow is Flow.DATA and after.intersection(node.inputs):
+            after.add(node.id)
+    return not (after & reached) and any(ref.node in after for ref in tape.outputs)
+
+
+def _unread(lost: list[Weight], where: str, last: Place) -> Finding:
+    return Finding(
+        "no-gradient",
+        Severity.WARNING,
+        where,
+        last.position,
+        (Evidence("trainable parameters without a gradient", float(len(lost)), 0.0, 0.0, _EXACT),),
+        f"{where} makes an output of the model that the loss does not read, so its parameters keep their draw",
+        "let the loss read that output; or leave the layer out, or set requires_grad=False where it is meant to stay",
+        f"# loss = loss + loss_of({where})  # or: model.get_parameter({lost[0].name!r}).requires_grad_(False)",
     )
 
 
@@ -89,12 +126,18 @@ def _flat(look: Look) -> Iterator[Finding]:
 
 
 def _unused(look: Look) -> Iterator[Finding]:
-    """Parameters that the forward never reads: a note, since library models have some on purpose (mask tokens)."""
+    """Parameters that the forward never reads.
+
+    A warning where a whole layer is never called: its memory and its optimizer's are spent, and distributed training
+    waits for its gradient. A note of single vectors, which library models have on purpose (mask tokens).
+    """
     lost = [w for w in look.light.weights if w.trainable and w.used is False]
     if lost and not any(w.reached for w in lost):
+        layers = [w for w in lost if w.module_type in _LAYERS]
+        lost = layers or lost
         yield Finding(
             "unused-parameter",
-            Severity.NOTE,
+            Severity.WARNING if layers else Severity.NOTE,
             lost[0].name,
             None,
             (Evidence("parameters that this forward does not read", float(len(lost)), 0.0, 0.0, _EXACT),),

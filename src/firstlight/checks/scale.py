@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 
 from ..graphs import Role
 from ..probes.records import Kind, Place, Weight
 from ..schemes.auto_rules import sine_factor
-from .cures import described
-from .looking import RECURRENT, WEIGHTS, Look, rms, where_of
+from .cures import advice, described
+from .looking import RECURRENT, WEIGHTS, Look, rms, segments, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
 
@@ -18,8 +19,14 @@ _RULES = (("LeCun's", 1.0), ("He's", 2.0), ("tanh's 5/3", 25 / 9))
 _LOWEST, _HIGHEST = 1 / 3, 25 / 9
 _ERRORS = 5.0  # standard errors of a sample variance, √(2/N) each
 _ONE_MAP = WEIGHTS - RECURRENT - {str(Role.ATTENTION)}  # a stack of gates, or of q, k and v, has torch's own rule
+_BOUNDED = ("tanh", "sigmoid", "softsign", "hardtanh", "hardsigmoid")  # of these saturation is told
+_OPEN = _ONE_MAP - {str(Role.QUERY), str(Role.KEY)}
 _LOOSE = 0.35  # a comparison within more than this says nothing
 SINE = 10.0  # second moment of a sine's argument
+SHRINKS, GROWS = 0.7, 1.5  # second moment's factor a layer, from which a note is made
+HALF_WAY = 30.0  # amplitude over the chain: half of the decades to a warning
+_CHAIN = 3  # layers in a row from which a rate can be told
+LOUD = 100.0  # a weight's gain σ² · fan_in, and with it the rms of what it makes, in squares
 
 
 def rules(look: Look) -> Iterator[Finding]:
@@ -27,6 +34,8 @@ def rules(look: Look) -> Iterator[Finding]:
     yield from _fans(look)
     if look.light.origin is None:
         yield from _sines(look)
+        yield from _loud(look)
+        yield from _rates(look)
 
 
 def torch_fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -157,3 +166,81 @@ def _sines(look: Look) -> Iterator[Finding]:
 
 def _of_sines(weights: list[Place]) -> list[str]:
     return [name for place in weights for name in place.parameters]
+
+
+def _loud(look: Look) -> Iterator[Finding]:
+    """One weight that makes values far above the unit scale out of ordinary ones, on the trunk or off it.
+
+    Bounds: σ² · fan_in > 100, fifty times He's, and E[y²] > 100 where what enters is below that; no norm behind it.
+    The head is judged by its loss, queries and keys by their entropy; a sine's or cosine's argument is meant to span
+    periods.
+    """
+    for place in look.light.of(Kind.WEIGHT):
+        weight = look.weight_of(place)
+        if weight is None or not _is_loud(look, place, weight) or _enters_wave(look, place):
+            continue
+        yield Finding(
+            "exploding-forward",
+            Severity.WARNING,
+            where_of(place),
+            place.position,
+            (
+                Evidence("σ² · fan_in", weight.second * weight.fan_in, LOUD, 1.0, "LeCun et al. 1998: unit outputs"),
+                Evidence("rms of its output", rms(place), math.sqrt(LOUD), 1.0, ""),
+            ),
+            f"{where_of(place)} makes values of rms {rms(place):.3g} and nothing normalizes them: {described(weight)}",
+            f"draw the weights for what they meet: {advice(weight)}",
+            replanned(look.light, place.parameters),
+        )
+        return
+
+
+def _is_loud(look: Look, place: Place, weight: Weight) -> bool:
+    inside = weight.role in _OPEN and weight.trainable and not (weight.head or weight.normalized or place is look.head)
+    if not inside or weight.meets in _BOUNDED:
+        return False
+    return weight.second * weight.fan_in > LOUD and rms(place) ** 2 > LOUD
+
+
+def _enters_wave(look: Look, place: Place) -> bool:
+    """Whether a sine or cosine reads what a place makes."""
+    tape = None if look.light.graph is None else look.light.graph.tape
+    if tape is None or place.node is None:
+        return False
+    readers = tape.readers()
+    read = any(n.op in ("sin", "cos") for n, _ in readers[place.node])
+    return read or sine_factor(tape, readers, tape[place.node]) is not None
+
+
+def _rates(look: Look) -> Iterator[Finding]:
+    """What every layer of a chain does to the second moment, beside the mean-field expectation of one.
+
+    A factor σw² E[φ²]/q a layer (Poole et al. 2016, arXiv 1606.05340): 1/2 for LeCun's or Glorot's rule before a ReLU,
+    1/6 for torch's default. A note where the layers make up a factor of 30 together; past 10³ it is a fault, and told
+    as vanishing or exploding.
+    """
+    for piece in segments(look.trunk):
+        path = list(takewhile(lambda p: p is not look.head, piece))
+        layers = [p for p in path if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
+        if len(layers) < _CHAIN or any(p.kind is Kind.JOIN for p in path) or not all(rms(p) > 0 for p in layers):
+            continue
+        rate = (rms(layers[-1]) / rms(layers[0])) ** (2 / (len(layers) - 1))
+        all_in_all = rms(layers[-1]) / rms(layers[0])
+        if SHRINKS < rate < GROWS or not math.isfinite(rate) or 1 / HALF_WAY < all_in_all < HALF_WAY:
+            continue
+        weight = look.weight_of(layers[1])
+        yield Finding(
+            "wrong-gain",
+            Severity.NOTE,
+            where_of(layers[1]),
+            layers[1].position,
+            (
+                Evidence(
+                    "second moment's factor a layer", rate, SHRINKS if rate < 1 else GROWS, 1.0, "Poole et al. 2016"
+                ),
+            ),
+            f"each of {len(layers)} layers {'shrinks' if rate < 1 else 'grows'} the signal: {described(weight)}",
+            f"draw the weights for what they meet: {advice(weight)}",
+            replanned(look.light, [n for p in layers for n in p.parameters]),
+        )
+        return

@@ -176,6 +176,8 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     rate = factor ** (2 / max(len(path) - 1, 1))
     if growing and len(joins) >= _JOINS and (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)) > _GROWTH:
         return _residual(look, joins, factor)
+    if growing and place.kind is Kind.JOIN:
+        place = look.loudest_before(place)
     code = "exploding-forward" if growing else "vanishing-forward"
     lost = factor > LOST or factor < 1 / LOST or not math.isfinite(factor)
     evidence = [
@@ -292,7 +294,7 @@ def _residual(look: Look, joins: Sequence[Place], factor: float) -> Finding:
     return Finding(
         "residual-growth",
         Severity.ERROR if factor > LOST else Severity.WARNING,
-        where_of(joins[0]),
+        where_of(look.loudest_before(joins[0])),
         joins[0].position,
         (
             Evidence("stream's second moment, factor a block", growth, _GROWTH, 1.0, "2 for branches of unit gain"),

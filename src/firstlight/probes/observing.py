@@ -72,6 +72,9 @@ class Seen:
     backward: Backward | None = None
     calls: int = 1
     hooked: bool = False
+    latest: tuple[torch.Tensor, int] | None = None  # of a repeated call: the last value, and the axis of its units
+    last_forward: Forward | None = None
+    last_backward: Backward | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +124,7 @@ class Observer(TorchFunctionMode):
         if tensor is not None:
             trail = self._trail(tensor)
             self._follower.restart()
+            self._read_latest()
             self._place("output", Kind.OUTPUT, (), trail.depth, tensor, 0, tensor, unit=trail.unit)
 
     def left(self, visit: Visit, module: nn.Module, out: object) -> None:
@@ -263,6 +267,7 @@ class Observer(TorchFunctionMode):
         if known is not None:
             if not self.again:
                 known.calls += 1
+                self._repeated(known, value, unit)
             elif not known.hooked:
                 self._hook(known, hooked, unit)
             return None
@@ -277,6 +282,31 @@ class Observer(TorchFunctionMode):
         self.found.places.append(seen)
         self._hook(seen, hooked, unit)
         return seen
+
+    def _repeated(self, seen: Seen, value: torch.Tensor, unit: int) -> None:
+        """Keep the latest value of a call that runs again; the first gradient to arrive is that to the last of them."""
+        seen.latest = (value.detach(), unit)
+        if not value.requires_grad:
+            return
+        form = form_of(tuple(value.shape), self._batch, unit)
+
+        def arrived(gradient: torch.Tensor) -> None:
+            if seen.last_backward is None:
+                with self._measuring():
+                    seen.last_backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
+
+        value.register_hook(arrived)  # type: ignore[no-untyped-call]
+
+    def _read_latest(self) -> None:
+        """The statistics of the last of every repeated call, once no more can come."""
+        for seen in self.found.places:
+            if seen.latest is not None:
+                value, unit = seen.latest
+                form = form_of(tuple(value.shape), self._batch, unit)
+                with self._measuring():
+                    known = part(value, form, self._batch, self._limits)
+                    seen.last_forward = forward_statistics(value, known, seen.op)
+                seen.latest = None
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:

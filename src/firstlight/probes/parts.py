@@ -124,7 +124,8 @@ class Place:
         forward: the values; ``None`` where there is nothing to measure (integers).
         backward: the gradient to them; ``None`` where none arrived: no loss, or nothing depends on it.
         branch: of a join, (stream, index, total): it takes up the index-th of total branches, counted from 1.
-        calls: how often the module ran this call (a shared layer, a loop); only the first is measured where > 1.
+        calls: how often the module ran this call (a shared layer, a loop); the first is measured where > 1,
+            and the last: ``last_forward`` and ``last_backward``.
     """
 
     index: int
@@ -142,6 +143,8 @@ class Place:
     backward: Backward | None = None
     branch: tuple[int, int, int] | None = None
     calls: int = 1
+    last_forward: Forward | None = None
+    last_backward: Backward | None = None
 
     @property
     def weight(self) -> str:

@@ -46,6 +46,8 @@ def placed(seen: Sequence[Seen], graph: Graph) -> tuple[Place, ...]:
                 place.backward,
                 branch,
                 place.calls,
+                place.last_forward,
+                place.last_backward,
             )
         )
     return tuple(found)

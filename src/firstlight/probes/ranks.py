@@ -39,11 +39,16 @@ def over_ranks(light: Light, model: nn.Module) -> Light:
 
 def _place(place: Place, ranks: int, device: str) -> Place:
     forward = None if place.forward is None else _record(place.forward, ranks, device)
-    backward = None if place.backward is None else _record(place.backward, ranks, device)
-    if backward is not None:
-        g, n = backward, ranks
-        backward = replace(g, mean=g.mean / n, mean_abs=g.mean_abs / n, second=g.second / n**2)
-    return replace(place, forward=forward, backward=backward)
+    backward = None if place.backward is None else _mean_loss(place.backward, ranks, device)
+    last = None if place.last_forward is None else _record(place.last_forward, ranks, device)
+    last_back = None if place.last_backward is None else _mean_loss(place.last_backward, ranks, device)
+    return replace(place, forward=forward, backward=backward, last_forward=last, last_backward=last_back)
+
+
+def _mean_loss(record: Backward, ranks: int, device: str) -> Backward:
+    """The gradient's numbers for the mean of all ranks' losses."""
+    g, n = _record(record, ranks, device), ranks
+    return replace(g, mean=g.mean / n, mean_abs=g.mean_abs / n, second=g.second / n**2)
 
 
 def _record(record: Statistics, ranks: int, device: str) -> Statistics:
