@@ -373,7 +373,7 @@ def test_a_repeated_call_is_measured_at_its_first_and_last_turn():
     torch.manual_seed(0)
     model, x, y = Twice(), torch.randn(32, 8), torch.randn(32, 8)
     (place,) = measure(model, x, y).of(Kind.WEIGHT)
-    w = model.layer.weight
+    w = model.layer.weight.detach()
     values = [x @ w.T, x @ w.T @ w.T, x @ w.T @ w.T @ w.T]
     error = 2 * (values[-1] - y) / y.numel()
     assert place.calls == 3
