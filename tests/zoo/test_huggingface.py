@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight import apply_, plan, verify
+from firstlight import apply_, plan, probe, verify
 from firstlight.graphs import Graph, Parameter, Role, Status, trace
 
 from .huggingface import MODELS, build
@@ -176,3 +176,12 @@ def test_a_norm_that_adds_one_starts_from_zero(name: str) -> None:
     norms = [p for p in graph.parameters if p.role is Role.NORM_SCALE]
     assert norms
     assert all(p.declared.neutral == 0 for p in norms)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_nothing_is_found_in_a_healthy_architecture(name):
+    """But for layers that Longformer calls only where a token attends globally."""
+    model, inputs = build(name)
+    found = [(f.code, f.severity) for f in probe(model, inputs).findings if f.severity != "note"]
+    assert found == ([("unused-parameter", "warning")] if name == "longformer" else [])
