@@ -381,3 +381,25 @@ def test_a_repeated_call_is_measured_at_its_first_and_last_turn():
     assert place.last_forward.second == pytest.approx(float(values[-1].square().mean()))
     assert place.last_backward.second == pytest.approx(float(error.square().mean()), rel=1e-4)
     assert place.backward.second == pytest.approx(float((error @ w @ w).square().mean()), rel=1e-4)
+
+
+def test_a_function_that_gives_no_gradient_is_measured_without_one():
+    class Route(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, scores, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return None, grad
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router, self.layer = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Route.apply(self.router(x), self.layer(x))
+
+    places = measure(Net(), torch.randn(16, 8), torch.randn(16, 8)).of(Kind.WEIGHT)
+    assert [p.backward is None for p in places] == [True, False]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
 from ..graphs import Role
@@ -54,13 +54,15 @@ def _fans(look: Look) -> Iterator[Finding]:
     torch reads fans off the shape; groups, strides of transposed convolutions, matrices stored as (in, out) and stacks
     of experts are not in it. σ² · n is compared with 1, 2 and 25/9 (LeCun, He, tanh) within five standard errors of a
     sample variance, √(2/N) each. By the true fan it must fit none of them, torch's own 1/3 included; one weight alone
-    must lie a factor 2.25 outside them all, several must agree in the rule. A norm behind the weight undoes its scale:
-    no finding.
+    must lie a factor 2.25 outside them all, several must agree in the rule. Weights of two other fans with the same σ
+    say that it is one number for all. A norm behind the weight undoes its scale: no finding.
     """
     matches = {w.name: match for w in look.light.weights if (match := _misread(w)) is not None}
     for weight in look.light.weights:
         match = matches.get(weight.name)
         if match is None:
+            continue
+        if _by_one_std(weight, look.light.weights):
             continue
         agreed = [n for n, m in matches.items() if m[:2] == match[:2]]
         if len(agreed) < 2 and _LOWEST / OFF < weight.second * weight.fan_in < _HIGHEST * OFF:
@@ -86,6 +88,17 @@ def _fans(look: Look) -> Iterator[Finding]:
             replanned(look.light, agreed),
         )
         return
+
+
+def _by_one_std(weight: Weight, weights: Iterable[Weight]) -> bool:
+    """Whether weights of other fans have the same σ: then one number was given to all, and no fan was read."""
+    alike = {
+        w.fan_in
+        for w in weights
+        if w.role in WEIGHTS and not w.constant and w.count > 1 and w.fan_in != weight.fan_in
+        if abs(w.second / weight.second - 1) < _ERRORS * math.sqrt(2 / w.count + 2 / weight.count) < _LOOSE
+    }
+    return len(alike) >= 2
 
 
 def _misread(weight: Weight) -> tuple[str, str, float] | None:

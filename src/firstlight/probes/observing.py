@@ -290,8 +290,8 @@ class Observer(TorchFunctionMode):
             return
         form = form_of(tuple(value.shape), self._batch, unit)
 
-        def arrived(gradient: torch.Tensor) -> None:
-            if seen.last_backward is None:
+        def arrived(gradient: torch.Tensor | None) -> None:
+            if seen.last_backward is None and gradient is not None:
                 with self._measuring():
                     seen.last_backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
 
@@ -329,7 +329,9 @@ class Observer(TorchFunctionMode):
         seen.hooked = True
         form: Form = form_of(tuple(tensor.shape), self._batch, unit)
 
-        def arrived(gradient: torch.Tensor) -> None:
+        def arrived(gradient: torch.Tensor | None) -> None:
+            if gradient is None:
+                return  # a function of the user's own gives none
             with self._measuring():
                 seen.backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
 

@@ -183,6 +183,7 @@ class Weight:
         head: whether its output leaves the model without another weight; ``normalized`` whether a norm follows before
             the next weight; ``branch`` (stream, index, total) of the residual branch that it closes.
         used: whether the traced forward reads it; ``None`` where the model was not traced.
+        packaged: whether the module that holds it is of an installed package, torch's own layers aside.
     """
 
     name: str
@@ -222,6 +223,7 @@ class Weight:
     gradient_twins: int = 0
     twin_blocks: int = 0
     duplicate_of: str = ""
+    packaged: bool = False
 
     @property
     def std(self) -> float:

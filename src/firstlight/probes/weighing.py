@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..graphs import Graph, Parameter, Status, slots
+from .packaged import packaged
 from .parts import Weight
 from .statistics import count_nonfinite, second_moment
 from .updates import Updates
@@ -36,11 +37,14 @@ def weigh(
     """
     live = {s.name: s.tensor for s in slots(model) if not s.is_buffer}
     seen: dict[tuple[tuple[int, ...], float], list[tuple[str, torch.Tensor]]] = defaultdict(list)
+    installed = packaged(model)
     found = []
     for parameter in graph.parameters:
         tensor = live[parameter.name]
         gradient = None if gradients is None else gradients.get(id(tensor))
-        found.append(_weigh(parameter, tensor, gradient, gradients is not None, graph.tape is not None, updates, seen))
+        found.append(
+            _weigh(parameter, tensor, gradient, gradients is not None, graph.tape is not None, updates, seen, installed)
+        )
     return tuple(found)
 
 
@@ -53,6 +57,7 @@ def _weigh(
     traced: bool,
     updates: Updates | None,
     seen: dict[tuple[tuple[int, ...], float], list[tuple[str, torch.Tensor]]],
+    installed: frozenset[str],
 ) -> Weight:
     w = whole(tensor)
     g = None if gradient is None else whole(gradient)
@@ -107,6 +112,7 @@ def _weigh(
         gradient_twins=_twins(rows, _rows(g, parameter)) if twin and g is not None else 0,
         twin_blocks=0 if constant else _twins(stacked, None),
         duplicate_of="" if constant or w.numel() < 2 else _copy_of(parameter.name, w, seen),
+        packaged=parameter.name in installed,
     )
 
 
