@@ -312,6 +312,32 @@ def test_a_loop_that_grows_is_named_at_its_recurrent_weight(gain, expected):
         assert fl.probe(model, x, y, F.cross_entropy).findings == ()
 
 
+def test_a_model_that_is_given_its_labels_and_returns_its_loss_has_a_trunk():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.body, self.head = nn.Embedding(20, 32), nn.Linear(32, 32), nn.Linear(32, 20)
+            nn.init.normal_(self.head.weight, std=20.0)
+
+        def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            logits = self.head(F.gelu(self.body(self.table(ids))))
+            return {"loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
+
+    torch.manual_seed(0)
+    ids = torch.randint(20, (16, 8))
+    light = fl.probe(Net(), {"ids": ids, "labels": ids})
+    assert [p.label for p in look_at(light).trunk if p.weight] == ["table", "body", "head"]
+    assert [(f.code, f.where) for f in light.findings] == [("large-head", "head.weight")]
+
+
+def test_queries_and_keys_are_named_where_attention_looks_at_one_key():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+    nn.init.normal_(layer.self_attn.in_proj_weight[32:64], std=20.0)
+    found = fl.probe(layer, torch.randn(16, 12, 32)).findings
+    assert [(f.code, f.where) for f in found] == [("attention-collapse", "self_attn.in_proj_weight")]
+
+
 def test_layers_in_a_plain_list_are_no_part_of_the_model():
     class Net(nn.Module):
         def __init__(self, kept) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..graphs import Role
 from ..probes.records import Kind, Place
 from .cures import cure, described
 from .looking import Look, where_of
@@ -11,6 +12,8 @@ from .records import Evidence, Finding, Severity
 from .repairs import replanned
 
 ALIKE, SAME = 1e-4, 1e-6  # share of the signal that tells samples apart: a warning, an error
+_ASKING = frozenset({str(Role.QUERY), str(Role.KEY), str(Role.ATTENTION)})
+_MAPS = 4  # weights that may stand right before an attention: q, k, v and what the positions bring
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
 
 
@@ -115,7 +118,7 @@ def _attention(look: Look) -> Iterator[Finding]:
             continue
         if place.kind is Kind.SOFTMAX and (len(place.shape) < 3 or _is_last(look, place)):
             continue
-        before = look.weight_before(place)
+        before = _asked_by(look, place)
         yield Finding(
             "attention-collapse",
             Severity.ERROR if seen.entropy < ONE_KEY else Severity.WARNING,
@@ -127,6 +130,19 @@ def _attention(look: Look) -> Iterator[Finding]:
             replanned(look.light, before.parameters),
         )
         return
+
+
+def _asked_by(look: Look, place: Place) -> Place:
+    """The weight place whose gain makes the logits: of the queries and keys before a softmax the larger one."""
+    earlier = [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT]
+    near = earlier[-_MAPS:]
+    asking = [p for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING]
+    return max(asking, key=lambda p: _gain(look, p)) if asking else look.weight_before(place)
+
+
+def _gain(look: Look, place: Place) -> float:
+    weight = look.weight_of(place)
+    return 0.0 if weight is None else weight.second * weight.fan_in
 
 
 def _is_last(look: Look, place: Place) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..graphs import Role, Tape
+from ..graphs import Node, Role, Tape
 from ..graphs.tape import Flow
 from ..probes.records import Kind, Light, Place, Weight
 
@@ -112,7 +112,8 @@ def dominators(tape: Tape) -> frozenset[int]:
     """The nodes that lie on every way from the model's inputs to its outputs.
 
     In execution order the immediate dominator of a node is the deepest common one of those it reads (Cooper, Harvey &
-    Kennedy 2001). Fixed values and weights are no way of the signal.
+    Kennedy 2001). Fixed values and weights are no way of the signal; nor are whole numbers beside real ones, which
+    choose and mask (labels, indices), nor a loss that the model returns beside its outputs.
     """
     above: dict[int, int] = {}
     depth: dict[int, int] = {-1: 0}
@@ -120,15 +121,21 @@ def dominators(tape: Tape) -> frozenset[int]:
         if node.flow is not Flow.DATA:
             continue
         read = [i for i in node.inputs if i in above]
+        read = [i for i in read if _is_real(tape[i])] or read
         parent = _common(read, above, depth) if read else -1
         above[node.id], depth[node.id] = parent, depth[parent] + 1
-    ends = [ref.node for ref in tape.outputs if ref.node in above]
+    made = [ref for ref in tape.outputs if ref.node in above]
+    ends = [ref.node for ref in made if ref.shape] or [ref.node for ref in made]
     found = set()
     place = _common(ends, above, depth) if ends else -1
     while place != -1:
         found.add(place)
         place = above[place]
     return frozenset(found)
+
+
+def _is_real(node: Node) -> bool:
+    return any(dtype.is_floating_point or dtype.is_complex for dtype in node.dtypes)
 
 
 def _common(nodes: Sequence[int], above: dict[int, int], depth: dict[int, int]) -> int:

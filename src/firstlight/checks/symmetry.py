@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..probes.records import Kind, Weight
+from ..probes.records import Weight
 from .looking import TABLES, WEIGHTS, Look
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
 
-_COPIED_LAYERS = ("TransformerEncoderLayer", "TransformerDecoderLayer", "MultiheadAttention")
+_COPIED = frozenset(
+    f"{part}.{name}"
+    for part, names in (
+        ("self_attn", ("in_proj_weight", "out_proj.weight")),
+        ("multihead_attn", ("in_proj_weight", "out_proj.weight")),
+        ("linear1", ("weight",)),
+        ("linear2", ("weight",)),
+    )
+    for name in names
+)
+"""What stands in a layer of torch's own transformer."""
 
 
 def rules(look: Look) -> Iterator[Finding]:
@@ -138,7 +148,7 @@ def _copies(look: Look) -> Iterator[Finding]:
     ]
     if not copies:
         return
-    by_torch = all(any(t in _module_types(look, w.name) for t in _COPIED_LAYERS) for w in copies)
+    by_torch = all(_by_torch(w.name, w.duplicate_of) for w in copies)
     first = copies[0]
     other = live[first.duplicate_of]
     same_gradient = first.grad_second is not None and first.grad_second == other.grad_second
@@ -162,15 +172,8 @@ def _is_table_pair(weight: Weight, live: dict[str, Weight]) -> bool:
     return (weight.role in TABLES and (other.head or other.role in TABLES)) or (other.role in TABLES and weight.head)
 
 
-def _module_types(look: Look, name: str) -> str:
-    """The types of all modules on a parameter's path, as far as the graph knows its own."""
-    graph = look.light.graph
-    inside = next((p for p in look.light.places if name in p.parameters and p.kind is Kind.WEIGHT), None)
-    own = "" if graph is None else " ".join(t for p in graph.parameters if p.name == name for t in p.module_types)
-    path = name.split(".")
-    of_encoder = (
-        "TransformerEncoderLayer"
-        if "layers" in path and ("self_attn" in path or "linear1" in path or "linear2" in path)
-        else ""
-    )
-    return f"{own} {of_encoder} {inside.module_type if inside else ''}"
+def _by_torch(name: str, other: str) -> bool:
+    """Whether two parameters are one layer's of a stack that ``nn.TransformerEncoder`` or ``Decoder`` deep-copied."""
+    first, second = name.split("."), other.split(".")
+    tails = [path[path.index("layers") + 2 :] if "layers" in path else [] for path in (first, second)]
+    return tails[0] == tails[1] and ".".join(tails[0]) in _COPIED
