@@ -42,6 +42,11 @@ class Look:
     trunk: tuple[Place, ...]
     head: Place | None
 
+    @property
+    def traced(self) -> bool:
+        """Whether the trunk is known from a trace."""
+        return self.light.graph is not None and self.light.graph.tape is not None
+
     def weight_of(self, place: Place) -> Weight | None:
         """The weight that a place reads."""
         return self.weights.get(place.weight) or self.light.weight(place.weight) if place.weight else None

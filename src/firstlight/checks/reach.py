@@ -101,6 +101,9 @@ def _flat(look: Look) -> Iterator[Finding]:
     Rounding, comparisons and signs have a derivative of zero everywhere: autograd passes it on without a word.
     """
     path = [p for p in look.trunk if p.backward is not None and p.kind is not Kind.INPUT]
+    flat = [p.backward is not None and p.backward.zeros == 1 for p in path]
+    if not look.traced and sorted(flat, reverse=True) != flat:
+        return  # neighbours need not feed each other: only one clean cut is sure
     for place, behind in pairwise(path):
         if place.backward is None or behind.backward is None or place.backward.zeros < 1 or behind.backward.zeros == 1:
             continue
