@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import firstlight as fl
+from firstlight.checks.looking import look_at
 from firstlight.probes import measure
 
 
@@ -72,4 +74,33 @@ def a_forward_that_fails_leaves_the_shards() -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
-SCENARIOS = (all_ranks_measure_what_one_process_measures_on_the_whole_batch, a_forward_that_fails_leaves_the_shards)
+def a_sharded_model_is_traced_as_the_whole_one() -> None:
+    model = sharded()
+    light, single = measure(model, part(X), part(Y), F.cross_entropy), measure(network(), X, Y, F.cross_entropy)
+    assert light.notes == ()
+    assert [p.node for p in light] == [p.node for p in single]
+    assert [p.label for p in look_at(light).trunk] == [p.label for p in look_at(single).trunk]
+
+
+def a_plan_of_a_sharded_model_is_that_of_the_whole_one() -> None:
+    model, whole = sharded(), network()
+    assert fl.plan(model, X).to_json() == fl.plan(whole, X).to_json()
+    receipt = fl.init_(model, "auto", seed=3, inputs=X)
+    assert [e.digest for e in receipt] == [e.digest for e in fl.init_(whole, "auto", seed=3, inputs=X)]
+    for shards, parameter in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(shards.full_tensor(), parameter)  # type: ignore[attr-defined]
+
+
+def a_tensor_parallel_model_is_traced_as_the_whole_one() -> None:
+    model, mesh = network(), init_device_mesh("cpu", (dist.get_world_size(),))
+    parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    assert fl.plan(model, X).to_json() == fl.plan(network(), X).to_json()
+
+
+SCENARIOS = (
+    all_ranks_measure_what_one_process_measures_on_the_whole_batch,
+    a_forward_that_fails_leaves_the_shards,
+    a_sharded_model_is_traced_as_the_whole_one,
+    a_plan_of_a_sharded_model_is_that_of_the_whole_one,
+    a_tensor_parallel_model_is_traced_as_the_whole_one,
+)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from ..errors import ModelError
+from .copies import copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Fakes:
         """
         memo: dict[int, object] = {id(t): self.of(t) for t in tensors(model)}
         try:
-            twin = copy.deepcopy(model, memo)
+            twin = copied(model, memo)
         except Exception as error:
             raise ModelError(
                 f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}), and tracing runs a copy: "
-                "plan it from its modules alone, without inputs, or before it is sharded"
+                "plan it from its modules alone, without inputs"
             ) from error
         return twin.eval()
 

@@ -69,7 +69,7 @@ def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object)
     for found in places.values():
         name = min(n for n, _, _ in found)
         _, tensor, is_buffer = found[0]
-        kept = not tensor.is_meta and (not is_buffer or tensor.numel() <= LARGEST)
+        kept = not (tensor.is_meta or hasattr(tensor, "full_tensor")) and (not is_buffer or tensor.numel() <= LARGEST)
         real = tensor.detach() if kept else None
         writer.put_source("buffer" if is_buffer else "parameter", fakes.of(tensor), name, real)
     for tensor in tensors_in(inputs):

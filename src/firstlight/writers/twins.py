@@ -5,14 +5,13 @@ A sharded parameter, or one on the meta device, is an ordinary one of its whole 
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from ..errors import ParameterError
 from ..fields import key
 from ..graphs import Slot
+from ..graphs.copies import copied
 from .placements import is_distributed
 
 
@@ -35,7 +34,7 @@ def reset_twin(slot: Slot, seed: int, device: torch.device | None) -> nn.Module:
         if tensor.is_meta or is_distributed(tensor):
             memo[id(tensor)] = _ordinary(tensor, device)
     try:
-        twin = _copied(slot.owner, memo)
+        twin = copied(slot.owner, memo)
     except Exception as error:
         raise ParameterError(
             f"{kind} ({slot.module!r}) cannot be copied, and its reset_parameters runs on a copy: {error!r}. Give its "
@@ -54,23 +53,3 @@ def _ordinary(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor
     where = device if tensor.is_meta else tensor.device
     whole = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype, device=where or torch.device("cpu"))
     return nn.Parameter(whole, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else whole
-
-
-def _copied(module: nn.Module, memo: dict[int, object]) -> nn.Module:
-    """A deep copy. FSDP2 gives modules a class that refuses to be copied: theirs is of the class that it derives."""
-    if not any(_is_fsdp(b) for m in module.modules() for b in type(m).__mro__):
-        return copy.deepcopy(module, memo)
-    own: type[nn.Module] = next(b for b in type(module).__mro__ if not _is_fsdp(b))
-    twin: nn.Module = own.__new__(own)
-    nn.Module.__init__(twin)
-    memo[id(module)] = twin
-    for name, value in vars(module).items():
-        if name == "_modules":
-            twin._modules = {n: m if m is None else _copied(m, memo) for n, m in value.items()}
-        elif "hook" not in name and "composable" not in name and not name.startswith("_fsdp"):
-            vars(twin)[name] = copy.deepcopy(value, memo)
-    return twin
-
-
-def _is_fsdp(base: type) -> bool:
-    return base.__module__.startswith("torch.distributed.fsdp")
