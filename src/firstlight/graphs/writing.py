@@ -20,6 +20,7 @@ from .guesses import QUESTIONS, REFUSED, NoGuessError, by_shape, guess, is_data_
 from .known import LARGEST, UNKNOWN, Known, tensors_in
 from .ops import words
 from .paths import Paths
+from .repeats import Repeats
 from .tape import CONSTANT, INPUT, PARAMETER, Flow, Node, Ref, Tape
 
 # They read a tensor's form and none of its values.
@@ -44,6 +45,7 @@ class Writer:
         self._writes: dict[int, list[int]] = defaultdict(list)
         self._written: set[int] = set()
         self._known = Known()
+        self._repeats = Repeats(fakes)
         self._guesses: list[str] = []
 
     def tape(self, outputs: list[torch.Tensor]) -> Tape:
@@ -153,10 +155,17 @@ class Writer:
         read: Arguments,
     ) -> tuple[object, str]:
         """What the call gives, and what had to be guessed for it."""
+        key = self._repeats.key(func, name, args, kwargs)
+        again = None if key is None else self._repeats.get(key)
+        if again is not None:
+            return again, ""
         try:
             if name in REFUSED:
                 return by_shape(func, name, args, kwargs), ""
-            return func(*args, **kwargs), ""
+            out = func(*args, **kwargs)
+            if key is not None and not self._written:
+                self._repeats.put(key, out, tensors_in((args, kwargs)))
+            return out, ""
         except Exception as error:
             known = self._known.run(func, name, *read)
             if known is not UNKNOWN:
