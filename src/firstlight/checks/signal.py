@@ -93,11 +93,15 @@ def grown_body(look: Look) -> Finding | None:
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
     """The places whose size tells: what enters, each weight's output and join, and the last before the head."""
     kept: list[Place] = []
+    last = None
     for place in piece:
         if place is look.head:
+            if last is not None and kept and last.kind is Kind.ACTIVATION and rms(last) * FAR < rms(kept[-1]):
+                kept.append(last)  # the activation itself lost it
             break
         if look.is_zero(place) or place.kind in (Kind.SOFTMAX, Kind.POOL):
             continue
+        last = place
         if not kept or place.kind in (Kind.WEIGHT, Kind.JOIN):
             kept.append(place)
     return kept

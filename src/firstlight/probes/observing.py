@@ -244,7 +244,7 @@ class Observer(TorchFunctionMode):
             h = entropy(logs, axis if isinstance(axis, int) else -1)
             seen.forward = replace(seen.forward, entropy=h)
         elif op in ATTENTION or op == _MHA:
-            with self._measuring():
+            with self.aside():
                 seen.forward = replace(seen.forward, entropy=attention_entropy(op, args, kwargs))
 
     def _place(
@@ -274,7 +274,7 @@ class Observer(TorchFunctionMode):
         if self.again:
             return None
         form = form_of(tuple(value.shape), self._batch, unit)
-        with self._measuring():
+        with self.aside():
             forward = forward_statistics(value, part(value, form, self._batch, self._limits), op)
         dtype = str(value.dtype).removeprefix("torch.")
         seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence, forward)
@@ -292,7 +292,7 @@ class Observer(TorchFunctionMode):
 
         def arrived(gradient: torch.Tensor | None) -> None:
             if seen.last_backward is None and gradient is not None:
-                with self._measuring():
+                with self.aside():
                     seen.last_backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
 
         value.register_hook(arrived)  # type: ignore[no-untyped-call]
@@ -303,13 +303,13 @@ class Observer(TorchFunctionMode):
             if seen.latest is not None:
                 value, unit = seen.latest
                 form = form_of(tuple(value.shape), self._batch, unit)
-                with self._measuring():
+                with self.aside():
                     known = part(value, form, self._batch, self._limits)
                     seen.last_forward = forward_statistics(value, known, seen.op)
                 seen.latest = None
 
     @contextmanager
-    def _measuring(self) -> Iterator[None]:
+    def aside(self) -> Iterator[None]:
         """The calls made here are the probe's own."""
         before, self._own = self._own, True
         try:
@@ -332,7 +332,7 @@ class Observer(TorchFunctionMode):
         def arrived(gradient: torch.Tensor | None) -> None:
             if gradient is None:
                 return  # a function of the user's own gives none
-            with self._measuring():
+            with self.aside():
                 seen.backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
