@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..initializers import Zeros
-from ..probes.records import Kind, Loss
+from ..probes.records import Kind, Loss, Place
 from .looking import Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
@@ -44,16 +44,20 @@ def rules(look: Look) -> Iterator[Finding]:
 def _raw(loss: Loss) -> Iterator[Finding]:
     """Raw outputs given to ``nll_loss``, which wants log-probabilities. Exact: exp of a row does not sum to one."""
     p = loss.predictions
-    if loss.op != "nll_loss" or p is None or p.nonfinite or p.rows_sum_to_one:
+    if loss.op not in ("nll_loss", "kl_div") or p is None or p.nonfinite or p.rows_sum_to_one:
+        return
+    if loss.op == "kl_div" and p.largest <= 0:
         return
     yield at_the_end(
         "missing-softmax",
         "loss",
         Severity.ERROR,
         (Evidence("largest log-probability given", p.largest, 0.0, -math.log(max(loss.classes, 2)), _EXACT),),
-        "nll_loss takes log-probabilities; given raw outputs it is linear in them and has no minimum",
+        f"{loss.op} takes log-probabilities; given raw outputs it is linear in them and has no minimum",
         "use cross_entropy on the raw outputs, or end the model in log_softmax",
-        "loss_fn = torch.nn.functional.cross_entropy",
+        "loss_fn = torch.nn.functional.cross_entropy"
+        if loss.op == "nll_loss"
+        else "loss_fn = lambda p, y: torch.nn.functional.kl_div(p.log_softmax(-1), y, reduction='batchmean')",
     )
 
 
@@ -87,14 +91,16 @@ def _reduction(look: Look, loss: Loss) -> Iterator[Finding]:
 
 
 def _sign(loss: Loss) -> Iterator[Finding]:
-    """A negative value of a loss that is never negative. Exact."""
-    if loss.op in _NEVER_NEGATIVE and loss.value < -1e-6:
+    """A negative value of a loss that is never negative, or that is highest where outputs equal targets. Exact."""
+    by_hand = not loss.op and loss.predictions is not None  # zero where outputs equal targets
+    if (loss.op in _NEVER_NEGATIVE or by_hand) and loss.value < -1e-6:
         yield at_the_end(
             "flipped-loss",
             "loss",
             Severity.ERROR,
-            (Evidence(f"the loss, made by {loss.op}", loss.value, 0.0, loss.expected, _EXACT),),
-            f"{loss.op} is never negative: its sign was turned, so training makes it worse",
+            (Evidence(f"the loss, made by {loss.op or 'hand'}", loss.value, 0.0, loss.expected, _EXACT),),
+            f"{loss.op or 'a loss that is zero at the targets'} is never negative: its sign was turned, so training "
+            "makes it worse",
             "minimize the loss itself, without the minus",
             "# remove the minus before the loss",
         )
@@ -116,7 +122,10 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     head = look.head
     # Where it is weighed by hand afterwards (focal), what the theory says of these logits.
     value = {"mean": loss.value, "none": loss.expected}.get(loss.reduction)
-    if loss.op not in _CLASSES or loss.trivial is None or loss.classes < 2 or head is None:
+    if loss.op not in _CLASSES or loss.trivial is None or loss.classes < 2:
+        return
+    head = head or _loudest(look)
+    if head is None:
         return
     if value is None or loss.value <= 0:
         return
@@ -169,6 +178,11 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     )
 
 
+def _loudest(look: Look) -> Place | None:
+    """The weight place of the largest values, for models whose outputs no single weight makes."""
+    return max((p for p in look.light.of(Kind.WEIGHT) if look.weight_of(p) is not None), key=rms, default=None)
+
+
 def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
     """Outputs of a regression that start far wider than the targets.
 
@@ -178,8 +192,7 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
     given, wanted = loss.predictions, loss.targets
     if given is None or wanted is None or given.std < _LOUD * max(1.0, wanted.std):
         return
-    weights = [p for p in look.light.of(Kind.WEIGHT) if look.weight_of(p) is not None]
-    place = look.head or max(weights, key=rms, default=None)
+    place = look.head or _loudest(look)
     if place is None:
         return
     arriving = look.before(place)

@@ -207,7 +207,8 @@ def _is_foreign(tape: Tape, node: Node) -> bool:
 def _frozen(look: Look) -> Iterator[Finding]:
     """A frozen weight among trained ones: some before it train, and most values train.
 
-    A frozen part that begins at the inputs is a backbone, and frozen majorities are adapters' hosts: both are meant.
+    A frozen part that begins at the inputs is a backbone, or a target beside the trained network (a teacher, random
+    network distillation), and frozen majorities are adapters' hosts: these are meant.
     """
     order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
     weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
@@ -216,7 +217,8 @@ def _frozen(look: Look) -> Iterator[Finding]:
     if not frozen or 2 * sum(w.count for w in frozen) > sum(w.count for w in known):
         return
     first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
-    amid = [w for w in known[first_trained:] if not w.trainable]
+    fed = _behind_trained(look)
+    amid = [w for w in known[first_trained:] if not w.trainable and (fed is None or w.name in fed)]
     if amid:
         place = _place(look, amid[0].name)
         yield Finding(
@@ -229,6 +231,20 @@ def _frozen(look: Look) -> Iterator[Finding]:
             "if that is not meant, let it train: parameter.requires_grad_(True)",
             "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, amid)),
         )
+
+
+def _behind_trained(look: Look) -> frozenset[str] | None:
+    """The weights that read what trained ones made; ``None`` where the model was not traced."""
+    tape = None if look.light.graph is None else look.light.graph.tape
+    if tape is None:
+        return None
+    places = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
+    trained = {p.node for p in places if (w := look.weight_of(p)) is not None and w.trainable}
+    after: set[int] = set()
+    for node in tape:
+        if node.flow is Flow.DATA and any(i in after or i in trained for i in node.inputs):
+            after.add(node.id)
+    return frozenset(p.weight for p in places if p.node in after)
 
 
 def _of_modules(look: Look, weights: list[Weight]) -> list[str]:

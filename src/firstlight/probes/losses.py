@@ -81,7 +81,7 @@ def residual(loss_fn: Callable[..., object], outputs: object, targets: object, v
     The targets take the outputs' place, expanded to their shape or cut to their last axis: squared and absolute
     errors, quantile losses and their weighted and masked kin are then zero.
     """
-    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor) and value == value and value > 0):
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)) or not value:
         return None
     if not (outputs.is_floating_point() and targets.is_floating_point() and outputs.dim() == targets.dim() > 0):
         return None
@@ -92,7 +92,7 @@ def residual(loss_fn: Callable[..., object], outputs: object, targets: object, v
         with torch.no_grad():
             given = given.expand_as(outputs).to(outputs.dtype)
             left = loss_fn(given.clone(), targets)
-            if not isinstance(left, torch.Tensor) or not abs(float(left)) <= _VANISHES * value:
+            if not isinstance(left, torch.Tensor) or not abs(float(left)) <= _VANISHES * abs(value):
                 return None
             return LossCall("", "", values_of(outputs.detach()), values_of(given))
     except Exception:  # a loss of the user's own may refuse anything
