@@ -167,6 +167,8 @@ def programs() -> None:
     print("| programs | half | how many | wrong | which |\n|---|---|---|---|---|")
     everything: list[Watched] = []
     for name, chosen in (
+        ("written blind: healthy", collection.BLIND),
+        ("written blind: faulty in training", collection.BLIND),
         ("written later: healthy", collection.WATCHED_LATER),
         ("written later: faulty in training", collection.WATCHED_LATER),
         ("faulty in training", (*collection.TRAINING, *collection.WATCHED)),

@@ -10,9 +10,12 @@ from . import (
     faulty_units,
     fresh,
     healthy,
+    language,
     later,
+    science,
     training_later,
     training_more,
+    vision,
 )
 from .program import Program, programs_of
 
@@ -26,6 +29,8 @@ STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
 TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
+BLIND: tuple[Program, ...] = tuple(p for module in (vision, language, science) for p in programs_of(module))
+"""By authors who knew the codes and not the rules."""
 WATCHED: tuple[Program, ...] = tuple(programs_of(training_more))
 """Trainings that the watch alone can judge, faulty and healthy; a probe of step 0 has nothing to say of them."""
 WATCHED_LATER: tuple[Program, ...] = tuple(programs_of(training_later))
