@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from scipy.stats import beta  # noqa: E402
 
-from faults.collection import FRESH, HEALTHY, LATER, STEP_0  # noqa: E402
+from faults.collection import BLIND, FRESH, HEALTHY, LATER, STEP_0  # noqa: E402
 from faults.judging import Mended, Verdict, judged, repaired, shares  # noqa: E402
 
 _TITLE = "## Do the fixes make them train?"
@@ -42,6 +42,7 @@ def main() -> None:
         "other half": [p for p in own if not p.calibrates],
         "fresh": list(FRESH),
         "later": list(LATER),
+        "blind": [p for p in BLIND if p.when == "step 0"],
     }
     verdicts = {name: [judged(p) for p in programs] for name, programs in sets.items()}
     text = "# Findings at step 0\n\n`python benchmarks/findings.py --fixes`\n\n" + _found(verdicts)
@@ -49,10 +50,10 @@ def main() -> None:
     RESULTS.write_text(text + (f"\n{_TITLE}{before.split(_TITLE, 1)[1]}" if _TITLE in before else ""))
     print(text)
     if arguments.fixes:
-        blind = [p for p in (*FRESH, *LATER) if p.faults]
+        blind = [p for p in (*FRESH, *LATER, *BLIND) if p.faults and p.when == "step 0"]
         mended = [_told(repaired(p)) for p in (*STEP_0, *blind)]
         n = len(STEP_0)
-        parts = [f"\n{_TITLE}\n", _fixed("tests/faults", mended[:n]), _fixed("fresh and later", mended[n:])]
+        parts = [f"\n{_TITLE}\n", _fixed("tests/faults", mended[:n]), _fixed("fresh, later and blind", mended[n:])]
         RESULTS.write_text(text + "\n".join(parts))
 
 

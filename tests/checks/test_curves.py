@@ -67,6 +67,59 @@ def test_what_diverges_rises_or_swings_is_named() -> None:
     assert _loud(-2.3 * np.exp(t / 30)) == {"flipped-loss"}
 
 
+def test_a_loss_below_zero_is_no_divergence() -> None:
+    """Densities: a log-likelihood has no bound."""
+    rng = np.random.default_rng(0)
+    t = np.arange(400)
+    assert _loud(7.0 - 32 * (1 - np.exp(-t / 80)) + 0.1 * rng.standard_normal(400)) == set()
+    assert _loud(0.4 - t / 120) == set()
+    assert _loud(-1.0 + np.exp(t / 60)) == {"loss-diverged"}
+
+
+def test_slow_is_no_plateau() -> None:
+    rng = np.random.default_rng(0)
+    for n in (60, 120, 180):
+        falling = 2.303 * (1 - 0.0006 * np.arange(n)) + 0.005 * rng.standard_normal(n)
+        assert _loud(falling, trivial=2.303) == set()
+    assert _loud(2.303 + 0.005 * rng.standard_normal(180), trivial=2.303) == {"trivial-plateau"}
+
+
+def test_a_jump_of_the_level_is_a_note_with_its_step() -> None:
+    rng = np.random.default_rng(0)
+    fall = 2 * 0.98 ** np.arange(150) + 0.1 + 0.02 * rng.standard_normal(150)
+    (found,) = fl.diagnose_curve(np.concatenate([fall, fall]))
+    assert (found.code, found.severity) == ("loss-rising", Severity.NOTE)
+    assert abs(found.step - 151) <= 3
+    spike = np.concatenate([fall, [40.0], fall[100:] * 0.9])
+    assert not fl.diagnose_curve(spike)
+
+
+def test_a_policy_gradients_loss_may_fade_to_zero() -> None:
+    rng = np.random.default_rng(0)
+    fades = -np.exp(-np.arange(400) / 100) + 0.4 * rng.standard_normal(400)
+    assert _loud(fades) == set()
+
+
+def test_single_losses_that_are_not_finite_are_counted() -> None:
+    curve = 2 * 0.98 ** np.arange(100)
+    curve[[10, 40]] = math.nan
+    (found,) = fl.diagnose_curve(curve)
+    assert (found.code, found.severity, found.step) == ("non-finite-values", Severity.WARNING, 11)
+    assert "2 of 100" in found.cause
+    curve[60:] = math.nan
+    assert fl.diagnose_curve(curve)[0].severity is Severity.ERROR
+
+
+def test_validation_that_never_comes_down_is_over_fitting() -> None:
+    rng = np.random.default_rng(0)
+    training, stays = 2.3 * 0.9 ** np.arange(60), 2.3 + 0.02 * rng.standard_normal(60)
+    (found,) = fl.diagnose_curve(training, validation=stays)
+    assert found.code == "over-fitting"
+    assert "never come down" in found.cause
+    comes = 0.6 + 1.7 * 0.9 ** np.arange(60)
+    assert not fl.diagnose_curve(training, validation=comes)
+
+
 def test_batch_noise_that_hides_everything_is_a_note() -> None:
     rng = np.random.default_rng(0)
     (found,) = fl.diagnose_curve(rng.chisquare(1, 2000))

@@ -382,3 +382,178 @@ def test_adam_forgives_a_summed_loss():
     by_adam = _findings(model, summed, optimizer=torch.optim.Adam(model.parameters(), 0.1))
     assert [(f.code, f.severity) for f in by_sgd] == [("unreduced-loss", Severity.WARNING)]
     assert [(f.code, f.severity) for f in by_adam] == [("unreduced-loss", Severity.NOTE)]
+
+
+def _regressed(model: nn.Module, y: torch.Tensor, loss) -> list[tuple[str, str]]:
+    x = torch.randn(len(y), 64, generator=torch.Generator().manual_seed(0))
+    return [(f.code, f.severity) for f in fl.probe(model, x, y, loss).findings]
+
+
+def _quantile(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    return torch.maximum(levels * (y - f), (levels - 1) * (y - f)).mean()
+
+
+def test_a_loss_written_by_hand_that_vanishes_at_the_targets_compares_with_them():
+    y = -torch.rand(64, 1)
+    softplus = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3), nn.Softplus())
+    assert _regressed(softplus, y, _quantile) == [("unreachable-targets", Severity.ERROR)]
+    assert _regressed(softplus, -y, _quantile) == []
+    assert _regressed(softplus, y, lambda f, y: (f * y).mean().square()) == []  # compares nothing
+
+
+def test_an_activation_within_the_model_is_not_its_last():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(64, 8), nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * torch.tanh(self.layer(x))
+
+    assert _regressed(Scaled(), 3 * torch.randn(64, 8), F.mse_loss) == []
+
+
+def test_outputs_far_wider_than_the_targets_are_a_large_head():
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    y = torch.randn(64, 4)
+    assert _regressed(model, y, F.mse_loss) == []
+    nn.init.normal_(model[2].weight, std=5.0)
+    assert _regressed(model, y, F.mse_loss) == [("large-head", Severity.WARNING)]
+
+
+def test_the_end_of_a_stack_may_be_left_unread():
+    class Stack(nn.Module):
+        def __init__(self, read: int) -> None:
+            super().__init__()
+            self.over = nn.ModuleList(nn.Linear(64, 64) for _ in range(3))
+            self.out, self.head, self.read = nn.ModuleList(nn.Linear(64, 64) for _ in range(3)), nn.Linear(64, 10), read
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros_like(x)
+            for i, (over, out) in enumerate(zip(self.over, self.out, strict=True)):
+                y = out(x)
+                total = total + (y if i < self.read else 0.0 * x)
+                x = F.relu(over(x))
+            return self.head(total)
+
+    found = _findings(Stack(3))
+    assert [(f.code, f.severity, f.where) for f in found] == [("no-gradient", Severity.NOTE, "over.2.weight")]
+
+
+def test_softmax_of_a_masked_row_is_named_though_the_loss_is_finite():
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map, self.head = nn.Linear(64, 8), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = self.map(x).masked_fill(torch.arange(len(x))[:, None] < 1, -math.inf)
+            return self.head(logits.softmax(-1))
+
+    x, y = torch.randn(64, 64), torch.arange(64) % 10
+    y[0] = -100
+    found = fl.probe(Masked(), x, y, F.cross_entropy).findings
+    assert [(f.code, "unmasked" in f.remedy) for f in found][:1] == [("non-finite-values", True)]
+
+
+def test_a_gain_that_scales_a_weight_is_no_constant_weight():
+    class Standardized(nn.Linear):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(inputs, outputs)
+            self.gain = nn.Parameter(torch.ones(outputs, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.linear(x, self.weight / self.weight.std(1, keepdim=True) / 8 * self.gain, self.bias)
+
+    assert _findings(nn.Sequential(Standardized(64, 32), nn.Tanh(), Standardized(32, 10))) == ()
+
+
+def test_inputs_that_the_model_scales_itself_do_not_vanish():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x / 1e6)
+
+    x, y = 1e6 * torch.randn(64, 64), torch.arange(64) % 10
+    assert fl.probe(Scaled(), x, y, F.cross_entropy).findings == ()
+
+
+@pytest.mark.parametrize(("behind", "expected"), [(False, []), (True, ["frozen"])])
+def test_a_frozen_target_beside_the_network_is_meant(behind, expected):
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.target = nn.Linear(64, 10).requires_grad_(False)
+            self.net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = self.net(x)
+            return self.head(h) - self.target(h if behind else x)
+
+    assert [f.code for f in _findings(Pair())] == expected
+
+
+def test_a_branch_that_drowns_its_stream_is_named():
+    class Branches(nn.Module):
+        def __init__(self, std: float) -> None:
+            super().__init__()
+            self.stem, self.head, self.norm = nn.Linear(64, 64), nn.Linear(64, 10), nn.LayerNorm(64)
+            self.out = nn.Linear(64, 64)
+            nn.init.normal_(self.out.weight, std=std)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.head(self.norm(x + self.out(F.relu(x))))
+
+    torch.manual_seed(0)
+    assert _findings(Branches(0.1)) == ()
+    assert [(f.code, f.where) for f in _findings(Branches(30.0))] == [("exploding-forward", "out.weight")]
+
+
+def test_kl_divergence_of_raw_outputs_is_named():
+    def loss(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.kl_div(p, F.one_hot(y, 10).float(), reduction="batchmean")
+
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    assert [f.code for f in _findings(model, loss)] == ["missing-softmax"]
+    assert _findings(nn.Sequential(*model, nn.LogSoftmax(1)), loss) == ()
+
+
+def test_the_sign_of_a_loss_written_by_hand():
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4))
+    y = torch.randn(64, 4)
+    assert _regressed(model, y, lambda f, y: (f - y).abs().mean()) == []
+    assert _regressed(model, y, lambda f, y: -(f - y).abs().mean()) == [("flipped-loss", Severity.ERROR)]
+
+
+def test_wide_logits_of_rare_classes_are_named():
+    def focal(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        cross = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+        return ((y - z.sigmoid()).square() * cross).sum() / y.sum()
+
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 40))
+    nn.init.constant_(model[2].bias, -5.0)
+    y = torch.zeros(64, 40)
+    y[:, 0] = 1.0
+    assert _regressed(model, y, focal) == []
+    nn.init.normal_(model[2].weight, std=3.0)
+    assert _regressed(model, y, focal) == [("large-head", Severity.WARNING)]
+
+
+def test_a_convolution_without_bias_in_a_plain_list_is_found_and_a_fixed_projection_is_not():
+    class Net(nn.Module):
+        def __init__(self, weight: torch.Tensor) -> None:
+            super().__init__()
+            self.kept, self.head = [weight], nn.Linear(32, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(F.relu(F.linear(x, self.kept[0])))
+
+    weight = torch.randn(32, 64) / 8
+    assert _findings(Net(weight)) == ()
+    assert [f.code for f in _findings(Net(nn.Parameter(weight)))] == ["unregistered-layer"]

@@ -54,6 +54,17 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     assert (curve.steps.tolist(), curve.loss.tolist()) == ([10, 20], [2.5, 2.25])
 
 
+@pytest.mark.parametrize(
+    "word", ["NaN", "nan", "-nan", "-nan(ind)", "nan(snan)", "1.#QNAN", "-1.#IND00", "inf", "-Inf", "1.#INF"]
+)
+def test_numbers_that_are_none_as_programs_print_them(tmp_path: Path, word: str) -> None:
+    path = _write(tmp_path, "log.csv", "step,loss\n1,2.5\n2,tensor(2.25)\n3," + word + "\n")
+    curve = fl.read_log(path)
+    assert curve.loss[:2].tolist() == [2.5, 2.25]
+    assert not math.isfinite(curve.loss[2])
+    assert fl.diagnose(path)[0].code == "non-finite-values"
+
+
 def test_lightnings_sparse_rows(tmp_path: Path) -> None:
     text = (
         "epoch,step,train_loss_epoch,train_loss_step,val_loss\n"

@@ -17,7 +17,8 @@ from torch import nn
 
 import firstlight as fl
 from firstlight.checks.records import Severity
-from firstlight.checks.watch_schedule import ALLOWANCE, EARLY, Schedule
+from firstlight.checks.watch_meter import _zero_rows
+from firstlight.checks.watch_schedule import ALLOWANCE, CHECKING, EARLY, Schedule
 from firstlight.checks.watch_sharpness import sharpness
 from firstlight.checks.watch_trivial import Targets
 
@@ -422,6 +423,161 @@ def test_a_warning_raises_only_if_asked() -> None:
         assert (caught is not None) == raises
 
 
+# ── the loop, the start or the rate
+
+
+def _looped(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    w: fl.Watch,
+    steps: int = 40,
+    zeroed: bool = True,
+    clip: float = 0,
+) -> None:
+    for x, y in _batches(steps):
+        loss = F.cross_entropy(model(x), y)
+        w.step(loss)
+        if zeroed:
+            optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+
+
+def test_gradients_that_are_never_zeroed_are_named() -> None:
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+    with fl.watch(model, sgd) as w:
+        _looped(model, sgd, w, zeroed=False)
+    (found,) = w.findings.of("exploded-gradients")
+    assert "never zeroed" in found.cause
+    assert not model[-1].bias._backward_hooks
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_gradients_that_others_fill_in_between_are_zeroed_all_the_same(to_none: bool) -> None:
+    """As a discriminator's are: the generator's backward comes before its own zero_grad."""
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+    with fl.watch(model, sgd) as w:
+        for x, y in _batches(40):
+            model(x).mean().backward()
+            sgd.zero_grad(set_to_none=to_none)
+            for part in (slice(0, 16), slice(16, 32)):  # accumulated
+                loss = F.cross_entropy(model(x[part]), y[part])
+                w.step(loss)
+                (loss / 2).backward()
+            sgd.step()
+    assert not w.training.unzeroed
+    assert not _loud(w)
+
+
+def test_steps_uphill_are_named() -> None:
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.01, 0.9, maximize=True)
+    with fl.watch(model, sgd) as w:
+        _looped(model, sgd, w, 60)
+    (found,) = w.findings.of("flipped-loss")
+    assert "up the slope" in found.cause
+    assert not w.findings.of("learning-rate-too-high")
+
+
+@pytest.mark.parametrize("fault", ["decay", "clip"])
+def test_why_a_rate_has_become_too_low(fault: str) -> None:
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.02)
+    decay = torch.optim.lr_scheduler.ExponentialLR(sgd, 0.7 if fault == "decay" else 1.0)
+    with fl.watch(model, sgd) as w:
+        for x, y in _batches(120):
+            loss = F.cross_entropy(model(x), y)
+            w.step(loss)
+            sgd.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-4 if fault == "clip" else 1e4)
+            sgd.step()
+            decay.step()
+    (found,) = w.findings.of("learning-rate-too-low")
+    assert {"decay": "decayed to", "clip": "clipped to a norm of 0.0001"}[fault] in found.cause
+
+
+def test_a_start_that_explodes_is_not_called_a_rate_too_high() -> None:
+    model = _mlp(depth=12)
+    with torch.no_grad():
+        for layer in model[:-1]:
+            if isinstance(layer, nn.Linear):
+                layer.weight.normal_(0, 4 * (2 / layer.in_features) ** 0.5)
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+    with fl.watch(model, sgd) as w:
+        _looped(model, sgd, w, 4)
+        w.check()
+    assert _loud(w)
+    assert not w.findings.of("learning-rate-too-high")
+    assert any("start is the likelier" in f.cause for f in w.findings)
+
+
+def test_what_is_learned_by_heart_is_told_without_a_validation_loss() -> None:
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1024, 8, generator=g), torch.randint(4, (1024,), generator=g)
+    told = []
+    for labels in (y, (x @ torch.randn(8, 4, generator=g)).argmax(1)):
+        model = _mlp(256)
+        adam = torch.optim.Adam(model.parameters(), 2e-3)
+        with fl.watch(model, adam) as w:
+            for _ in range(250):
+                chosen = torch.randint(1024, (64,), generator=g)
+                loss = F.cross_entropy(model(x[chosen]), labels[chosen])
+                w.step(loss)
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        told.append(w)
+    (found,) = told[0].findings.of("over-fitting")
+    assert found.severity is Severity.NOTE
+    assert "by heart" in found.cause
+    assert not told[1].findings
+    assert "over-fitting cannot be told" in str(told[1])
+
+
+def test_a_loss_that_is_not_what_the_steps_minimize_is_no_fault() -> None:
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.03, 0.9)
+    g = torch.Generator().manual_seed(0)
+    with fl.watch(model, sgd, every=1) as w:
+        for x, y in _batches(200):
+            w.step(1.386 + 0.01 * float(torch.randn((), generator=g)))
+            sgd.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            sgd.step()
+    assert not _loud(w)
+    (stuck,) = w.findings.of("loss-stuck")
+    assert "not what they add up to" in stuck.cause
+
+
+def test_an_optimizer_that_never_steps_is_named() -> None:
+    model = _mlp()
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    with fl.watch(model, sgd) as w:
+        for x, y in _batches(60):
+            w.step(F.cross_entropy(model(x), y))
+    assert "not stepped once" in w.findings.of("update-too-small")[0].cause
+
+
+def test_a_note_that_becomes_a_fault_is_said_again() -> None:
+    with fl.watch(_mlp()) as w:
+        for i in range(400):
+            w.step(max(2.0 - i / 60, 0.5) + (1.5 if 60 <= i < 70 else 0) + max(0, i - 150) / 100)
+    assert [f.severity for f in w.findings.of("loss-rising")] == [Severity.NOTE, Severity.WARNING]
+
+
+def test_zero_rows_are_those_without_any_value() -> None:
+    for tiny in (1.0, 1e-30, 1e-44):
+        grad = torch.zeros(4, 3)
+        grad[0, 1] = grad[2, 0] = tiny
+        assert _zero_rows(grad).tolist() == [False, True, False, True]
+    assert _zero_rows(torch.ones(2, 2)) is None
+
+
 # ── checkpoints
 
 
@@ -520,6 +676,19 @@ def test_the_schedule_keeps_to_its_budget(cost: float, step: float, budget: floa
             spent += cost
     # The budget, the first steps, the allowance, and one sample that may begin before its time is up.
     assert spent <= budget * n * step + (EARLY + 2) * cost + ALLOWANCE + cost
+
+
+@given(cost=st.floats(1e-4, 0.1), step=st.floats(1e-4, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_rules_keep_to_their_share_of_the_time(cost: float, step: float) -> None:
+    schedule = Schedule(None, 0.01)
+    schedule.steps.append(step)
+    spent, at, n = 0.0, 20, 5000
+    while at <= n:
+        spent += cost
+        at = max(int(1.3 * at) + 1, schedule.checked(at, cost))
+    assert spent <= CHECKING * n * step + ALLOWANCE + 2 * cost
+    assert Schedule(10, 0.01).checked(100, 1e9) == 0  # by steps alone: the same ones each time
 
 
 def test_trivial_losses_are_those_of_the_best_constant() -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import faulty_outputs, faulty_reach, faulty_scale, faulty_training, faulty_units, fresh, healthy, later
+from . import (
+    faulty_outputs,
+    faulty_reach,
+    faulty_scale,
+    faulty_training,
+    faulty_units,
+    fresh,
+    healthy,
+    language,
+    later,
+    science,
+    training_later,
+    training_more,
+    vision,
+)
 from .program import Program, programs_of
 
 FAULTY: tuple[Program, ...] = tuple(
@@ -15,3 +29,8 @@ STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
 TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
+BLIND: tuple[Program, ...] = tuple(p for module in (vision, language, science) for p in programs_of(module))
+"""By authors who knew the codes and not the rules."""
+WATCHED: tuple[Program, ...] = tuple(programs_of(training_more))
+"""Trainings that the watch alone can judge, faulty and healthy; a probe of step 0 has nothing to say of them."""
+WATCHED_LATER: tuple[Program, ...] = tuple(programs_of(training_later))

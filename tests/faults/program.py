@@ -17,6 +17,7 @@ from torch import nn
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 Score = Callable[[Any, torch.Tensor], float]
 Optimizer = Callable[[nn.Module], torch.optim.Optimizer]
+Schedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
 def sgd(lr: float, momentum: float = 0.9) -> Optimizer:
@@ -57,7 +58,12 @@ class Case:
 
     Args:
         inputs, targets: all training data; ``batch`` of it is one step's, and what a probe is given.
-        trains: the score from which the program is said to train.
+        trains: the score from which the program is said to train; of data held out, where there is some.
+        zeroed: whether gradients are zeroed before each backward.
+        clip: the norm that gradients are clipped to.
+        schedule: what changes the learning rate after each step.
+        held_out: data for the validation loss, which is measured twenty times.
+        shuffled: whether a batch is drawn from all data; else they come in their order.
     """
 
     model: nn.Module
@@ -69,31 +75,66 @@ class Case:
     optimizer: Optimizer = field(default_factory=lambda: sgd(0.05))
     steps: int = 300
     batch: int = 64
+    zeroed: bool = True
+    clip: float | None = None
+    schedule: Schedule | None = None
+    held_out: tuple[torch.Tensor, torch.Tensor] | None = None
+    shuffled: bool = True
 
     def first_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inputs[: self.batch], self.targets[: self.batch]
 
     def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         generator = torch.Generator().manual_seed(1)
-        for _ in range(self.steps):
+        for i in range(self.steps):
             chosen = torch.randint(len(self.inputs), (self.batch,), generator=generator)
+            if not self.shuffled:
+                chosen = torch.arange(i * self.batch, (i + 1) * self.batch) % len(self.inputs)
             yield self.inputs[chosen], self.targets[chosen]
+
+    def run(self, optimizer: torch.optim.Optimizer, watch: Any = None) -> bool:
+        """Trains the model, perhaps under ``fl.watch``; False where the loss blew up."""
+        schedule = self.schedule(optimizer) if self.schedule is not None else None
+        for i, (x, y) in enumerate(self.batches(), start=1):
+            loss = self.loss_fn(self.model(x), y)
+            if watch is not None:
+                watch.step(loss)
+            if not torch.isfinite(loss):
+                return False
+            if self.zeroed:
+                optimizer.zero_grad()
+            loss.backward()
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            if watch is not None and self.held_out is not None and i % max(1, self.steps // 20) == 0:
+                watch.log(validation_loss=self._validation())
+        return True
+
+    @torch.no_grad()
+    def _validation(self) -> float:
+        assert self.held_out is not None
+        self.model.eval()
+        loss = float(self.loss_fn(self.model(self.held_out[0]), self.held_out[1]))
+        self.model.train()
+        return loss
 
     def train(self) -> float:
         """Trains the model as the program would, and gives its score: NaN where it blew up."""
         torch.manual_seed(2)
         self.model.train()
-        optimizer = self.optimizer(self.model)
-        for x, y in self.batches():
-            loss = self.loss_fn(self.model(x), y)
-            if not torch.isfinite(loss):
-                return float("nan")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        if not self.run(self.optimizer(self.model)):
+            return float("nan")
+        return self.scored()
+
+    def scored(self) -> float:
+        """The score of the model as it is."""
         self.model.eval()
+        x, y = (self.inputs[:1000], self.targets[:1000]) if self.held_out is None else self.held_out
         with torch.no_grad():
-            return self.score(self.model(self.inputs[:1000]), self.targets[:1000])
+            return self.score(self.model(x), y)
 
 
 Mend = Callable[[Case, str], None]

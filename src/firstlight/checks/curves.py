@@ -19,6 +19,7 @@ Values = NDArray[np.float64]
 
 BLOCKS = 20  # a trend is read from so many medians
 _MAD = 1.4826  # median absolute deviation to standard deviation, for a Gaussian
+_SURE, _MATERIAL, _PACE = 3.0, 0.01, 0.3  # of a fall: its score, its share of the scale, late / early
 _MEDIAN = 1.2533  # standard error of a median over that of a mean, for a Gaussian
 
 
@@ -91,7 +92,7 @@ class Shape:
 
     Args:
         n: points.
-        start: the median of the first few points (at most 5).
+        start: the median of the first few points (at most 5), see ``beginning``.
         head, middle, tail: the medians of the first, the third and the last fifth.
         lowest: the smallest median of a block (a twentieth).
         noise: the standard deviation around the blocks' medians, robust: 1.4826 MAD.
@@ -121,6 +122,12 @@ class Shape:
         """(head - tail) / scale: what share of the loss is gone."""
         return (self.head - self.tail) / self.scale if self.scale > 0 else 0.0
 
+    @property
+    def steady(self) -> bool:
+        """Whether it falls through its second half at nearly the pace of its first: slow, and no plateau."""
+        early, late = self.head - self.middle, self.middle - self.tail
+        return self.trend < -_SURE and early + late > _MATERIAL * self.scale and late > _PACE * early
+
 
 def finite_part(curve: Curve) -> int:
     """How many points come before the first NaN or Inf."""
@@ -136,7 +143,7 @@ def shape_of(values: Values) -> Shape:
     """
     n = len(values)
     fifth = max(1, n // 5)
-    start, head = float(np.median(values[: min(5, n)])), float(np.median(values[:fifth]))
+    start, head = beginning(values), float(np.median(values[:fifth]))
     tail = float(np.median(values[-fifth:]))
     blocks = np.array_split(values, min(BLOCKS, max(4, n // 5)))
     medians = np.array([np.median(b) for b in blocks])
@@ -156,6 +163,16 @@ def shape_of(values: Values) -> Shape:
         lag=_lag(residuals[-min(n, 400) :]),
         scale=max(abs(start), abs(head)),
     )
+
+
+def beginning(values: Values) -> float:
+    """The median of the first five; no more than thrice the first one, for a loss may blow up at once.
+
+    >>> beginning(np.array([2.0, 2.2, 1.9, 2.1, 2.0])), beginning(np.array([2.0, 50.0, 1e6, 1e5, 1e4]))
+    (2.0, 6.0)
+    """
+    level = float(np.median(values[:5]))
+    return min(level, 3 * float(values[0])) if values[0] > 0 else level
 
 
 def mann_kendall(values: Values) -> float:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ArgumentError
-from .curves import Curve, Shape, Values, finite_part, make_curve, mann_kendall, shape_of
+from .curves import Curve, Shape, Values, finite_part, make_curve, shape_of
+from .curves_overfitting import over_fitting
 from .findings import Findings, sorted_findings
 from .records import Evidence, Finding, Severity
 
@@ -28,8 +31,8 @@ TREND = 3.0  # standard deviations of the Mann-Kendall score, one chance in 740
 SWING = 0.1  # of the scale: a swing that counts
 CHANCE = 9.0  # standard errors that the medians of tenths may lie apart: three times what ten of them do
 BOUNCE = -0.6  # rank correlation of neighbours: every other step up
+STAY = 10  # points that a jump of the level lasts
 NOISY = 0.5  # noise beside the level: it fluctuates
-WORSE = 0.1  # of the best validation loss: over-fitting
 CALIBRATED = "calibration in docs/watch.md"
 
 Rule = Callable[[Curve, Shape], Iterator[Finding]]
@@ -70,12 +73,16 @@ def diagnose_curve(
 
 def _findings(curve: Curve) -> Iterator[Finding]:
     n = finite_part(curve)
-    if n < len(curve):
+    if n < len(curve) and _recovers(curve, n):
+        yield _non_finite(curve, n, recovers=True)
+        curve = _without_gaps(curve)
+        n = finite_part(curve)
+    elif n < len(curve):
         yield _non_finite(curve, n)
         if n and min(curve.loss[n], curve.loss[n - 1]) < -BOTTOMLESS * (abs(curve.loss[0]) + 1):
             yield _bottomless(curve, n, float(curve.loss[n - 1]))
             return
-    yield from _over_fitting(curve)
+    yield from over_fitting(curve)
     if n < FEWEST:
         return
     shape = shape_of(curve.loss[:n])
@@ -90,16 +97,28 @@ def _step(curve: Curve, shape: Shape) -> int:
     return int(curve.steps[shape.n - 1])
 
 
-def _non_finite(curve: Curve, n: int) -> Finding:
+def _recovers(curve: Curve, n: int) -> bool:
+    """Whether what comes after the first NaN is finite for the most part, and at its end: single batches were bad."""
+    rest = np.isfinite(curve.loss[n:])
+    return bool(rest.mean() > 0.5 and rest[-3:].all())
+
+
+def _without_gaps(curve: Curve) -> Curve:
+    kept = np.isfinite(curve.loss)
+    return replace(curve, steps=curve.steps[kept], loss=curve.loss[kept])
+
+
+def _non_finite(curve: Curve, n: int, recovers: bool = False) -> Finding:
     step, value = int(curve.steps[n]), float(curve.loss[n])
     before = f"; the finite losses before ended at {curve.loss[n - 1]:.4g}" if n else ""
+    some = f"at step {step}, and at {int((~np.isfinite(curve.loss)).sum())} of {len(curve)} in all"
     return Finding(
         "non-finite-values",
-        Severity.ERROR,
+        Severity.WARNING if recovers else Severity.ERROR,
         "",
         None,
         (Evidence("loss", value, float("inf"), None, "IEEE 754"),),
-        f"the loss is {value} from step {step} on{before}",
+        f"the loss is {value} {some if recovers else f'from step {step} on{before}'}",
         "train with firstlight's watch to have the first operation named; a lower learning rate or clipped gradients "
         "help where the loss grew before",
         "with fl.watch(model, optimizer) as w:\n    ...\n    w.step(loss)  # before backward()",
@@ -112,7 +131,8 @@ def _diverged(curve: Curve, s: Shape) -> Iterator[Finding]:
     last = values[-max(5, s.n // 10) :]
     level, before = float(np.median(last)), float(np.median(values[-2 * len(last) : -len(last)]))
     base = max(abs(s.start), abs(curve.trivial or 0.0))
-    if abs(level) > FAR * base + 5 * s.noise and abs(level - s.start) > 10 * UNMOVED * s.scale and level >= before:
+    rise = level - s.start
+    if rise > (FAR - 1) * base + 5 * s.noise and rise > 10 * UNMOVED * s.scale and level >= before:
         yield Finding(
             "loss-diverged",
             Severity.ERROR,
@@ -149,7 +169,7 @@ def _at_trivial(curve: Curve, s: Shape) -> Iterator[Finding]:
     if curve.trivial is None or s.n < STEPS_TO_MOVE or s.scale == 0:
         return
     bound = curve.trivial - NEAR_TRIVIAL * abs(curve.trivial)
-    rests = s.middle - s.tail < UNMOVED * s.scale and s.late_trend > -TREND
+    rests = s.middle - s.tail < UNMOVED * s.scale and s.late_trend > -TREND and not s.steady
     if min(s.lowest, s.tail) > bound and rests and 2 * s.error < UNSURE * s.scale:
         yield Finding(
             "trivial-plateau",
@@ -199,9 +219,10 @@ def _rising(curve: Curve, s: Shape) -> Iterator[Finding]:
         words = f"the training loss is at {s.tail:.4g}, higher than at the start ({s.start:.4g})"
     else:
         return
+    fades = s.lowest < 0 and abs(s.tail) < 2 * s.noise  # a policy gradient's loss does, as its advantages do
     yield Finding(
         "loss-rising",
-        Severity.WARNING,
+        Severity.NOTE if fades else Severity.WARNING,
         "",
         None,
         (evidence,),
@@ -246,6 +267,28 @@ def _slow_swing(values: Values) -> float:
     return float(np.percentile(level, 90) - np.percentile(level, 10)) if turns >= 3 else 0.0
 
 
+def _jumped(curve: Curve, s: Shape) -> Iterator[Finding]:
+    """From one step to the next the level goes up, and stays for a while; what comes after may fall again."""
+    if s.n < STEPS_TO_MOVE:
+        return
+    level = np.median(sliding_window_view(curve.loss[: s.n], STAY), axis=1)
+    up = level[STAY:] - level[:-STAY]
+    at, bound = int(up.argmax()), max(0.5 * s.scale, 8 * s.noise)
+    if up[at] > bound:
+        step = int(curve.steps[at + STAY])
+        yield Finding(
+            "loss-rising",
+            Severity.NOTE,
+            "",
+            None,
+            (Evidence("level after - before", float(up[at]), bound, 0.0, CALIBRATED),),
+            f"the training loss jumped from {level[at]:.4g} to {level[at + STAY]:.4g} at step {step}",
+            "look at what changed there: the data, the learning rate; clip the gradient's norm where batches do it",
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            step,
+        )
+
+
 def _swinging(curve: Curve, s: Shape, severity: Severity, evidence: Evidence, cause: str) -> Finding:
     remedy = (
         "average over more examples: a larger batch or accumulated gradients; a decaying learning rate settles it"
@@ -255,41 +298,6 @@ def _swinging(curve: Curve, s: Shape, severity: Severity, evidence: Evidence, ca
     return Finding("loss-oscillating", severity, "", None, (evidence,), cause, remedy, _LOWER, _step(curve, s))
 
 
-def _over_fitting(curve: Curve) -> Iterator[Finding]:
-    """Validation has turned up for good while training went on falling."""
-    keep = np.isfinite(curve.validation)
-    values, steps = curve.validation[keep], curve.validation_steps[keep]
-    if len(values) < 6:
-        return
-    smooth = np.array([np.median(values[max(0, i - 1) : i + 2]) for i in range(len(values))])
-    best = int(smooth[:-1].argmin())
-    lowest, last = float(smooth[best]), float(np.median(values[-3:]))
-    rise = last - lowest
-    noise = 1.4826 * float(np.median(np.abs(np.diff(values) - np.median(np.diff(values))))) / 2**0.5
-    if len(values) - best < 4 or rise < max(WORSE * abs(lowest), 4 * noise) or mann_kendall(smooth[best:]) < 1.5:
-        return
-    n = finite_part(curve)
-    after = curve.loss[:n][curve.steps[:n] >= steps[best]]
-    before = curve.loss[:n][curve.steps[:n] < steps[best]]
-    falls = len(after) >= 3 and (
-        float(np.median(after[-max(1, len(after) // 4) :])) < float(np.median(after[: max(1, len(after) // 4)]))
-    )
-    if (len(before) or len(after)) and not falls:
-        return
-    yield Finding(
-        "over-fitting",
-        Severity.NOTE,
-        "",
-        None,
-        (Evidence("validation loss above its lowest", rise, WORSE * abs(lowest), 0.0, CALIBRATED),),
-        f"validation was best at step {steps[best]:.0f} ({lowest:.4g}) and is {last:.4g} now, while training goes on "
-        "falling: no fault of the initial weights",
-        f"stop at step {steps[best]:.0f}, regularize, or use more data",
-        "torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)",
-        int(steps[-1]),
-    )
-
-
 _LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
 _PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
-_FIRST_OF: tuple[Rule, ...] = (_diverged, _at_trivial, _stuck, _rising, _oscillating)
+_FIRST_OF: tuple[Rule, ...] = (_diverged, _at_trivial, _stuck, _rising, _oscillating, _jumped)

@@ -84,7 +84,7 @@ def _targets(look: Look) -> Iterator[Finding]:
     unit scale would, and the outputs must travel as far. Bounds: an rms of 30 (warning), 1000 (error).
     """
     loss = look.light.loss
-    if loss is None or loss.targets is None or loss.predictions is None or loss.op not in _SQUARES:
+    if loss is None or loss.targets is None or loss.predictions is None or loss.op not in (*_SQUARES, ""):
         return
     targets = loss.targets
     size = math.hypot(targets.mean, targets.std)

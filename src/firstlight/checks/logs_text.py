@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -12,6 +13,9 @@ from pathlib import Path
 from ..errors import DataError
 from .logs_columns import Column, columns_of
 
+# What C's printf and a printed tensor leave behind.
+_ODD = re.compile(r"[+-]?(?:nan\(\w*\)|1\.#(?:qnan|snan|ind|(?P<inf>inf))\d*)", re.IGNORECASE)
+_NAMED = re.compile(r"tensor\((?P<value>[^,()]+)(?:,.*)?\)")
 _MISSING = frozenset({"", "-", "–", "na", "n/a", "none", "null"})
 
 
@@ -99,6 +103,10 @@ def _worded(header: list[str], body: list[tuple[int, list[str]]], delimiter: str
 def _number(cell: str, delimiter: str) -> float | None:
     """The number a cell holds; a decimal comma is one where commas do not separate."""
     text = cell.strip()
+    if named := _NAMED.fullmatch(text):
+        text = named["value"]
+    elif odd := _ODD.fullmatch(text):
+        return math.inf if odd["inf"] else math.nan
     if delimiter != "," and text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
     try:

@@ -70,7 +70,11 @@ class Look:
         """The weight place with the largest gain σ² · fan_in of the branch that a join takes up, or the join."""
         start = self.before(join)
         branch = self.light.places[0 if start is None else start.index + 1 : join.index]
-        gains = [(w.second * w.fan_in, p) for p in branch if (w := self.weight_of(p)) is not None and p.parameters]
+        gains = [
+            (w.second * w.fan_in, p)
+            for p in branch
+            if p.kind is Kind.WEIGHT and (w := self.weight_of(p)) is not None and w.role in WEIGHTS
+        ]
         return max(gains, key=lambda pair: pair[0])[1] if gains else join
 
     def is_zero(self, place: Place) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..initializers import Zeros
-from ..probes.records import Loss
+from ..probes.records import Kind, Loss, Place
 from .looking import Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
@@ -16,6 +16,7 @@ from .signal import grown_body
 
 EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
 FAR = 10.0  # an error
+WIDE = 8.0  # standard deviation of binary logits, which rare positives and their bias hide from the loss
 _LARGE = 10.0  # rms before the head beyond which the body, not the head, makes the logits large
 _EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
 _UNIT = 10.0  # rms of outputs beyond which the gradient is large for another reason
@@ -23,6 +24,9 @@ _NEVER_NEGATIVE = (
     *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"),
     *("cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
 )
+_CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits", "nll_loss")
+_REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "")
+_LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that of the targets
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
 _EXACT = "exact: by structure"
 
@@ -40,16 +44,20 @@ def rules(look: Look) -> Iterator[Finding]:
 def _raw(loss: Loss) -> Iterator[Finding]:
     """Raw outputs given to ``nll_loss``, which wants log-probabilities. Exact: exp of a row does not sum to one."""
     p = loss.predictions
-    if loss.op != "nll_loss" or p is None or p.nonfinite or p.rows_sum_to_one:
+    if loss.op not in ("nll_loss", "kl_div") or p is None or p.nonfinite or p.rows_sum_to_one:
+        return
+    if loss.op == "kl_div" and p.largest <= 0:
         return
     yield at_the_end(
         "missing-softmax",
         "loss",
         Severity.ERROR,
         (Evidence("largest log-probability given", p.largest, 0.0, -math.log(max(loss.classes, 2)), _EXACT),),
-        "nll_loss takes log-probabilities; given raw outputs it is linear in them and has no minimum",
+        f"{loss.op} takes log-probabilities; given raw outputs it is linear in them and has no minimum",
         "use cross_entropy on the raw outputs, or end the model in log_softmax",
-        "loss_fn = torch.nn.functional.cross_entropy",
+        "loss_fn = torch.nn.functional.cross_entropy"
+        if loss.op == "nll_loss"
+        else "loss_fn = lambda p, y: torch.nn.functional.kl_div(p.log_softmax(-1), y, reduction='batchmean')",
     )
 
 
@@ -83,14 +91,16 @@ def _reduction(look: Look, loss: Loss) -> Iterator[Finding]:
 
 
 def _sign(loss: Loss) -> Iterator[Finding]:
-    """A negative value of a loss that is never negative. Exact."""
-    if loss.op in _NEVER_NEGATIVE and loss.value < -1e-6:
+    """A negative value of a loss that is never negative, or that is highest where outputs equal targets. Exact."""
+    by_hand = not loss.op and loss.predictions is not None  # zero where outputs equal targets
+    if (loss.op in _NEVER_NEGATIVE or by_hand) and loss.value < -1e-6:
         yield at_the_end(
             "flipped-loss",
             "loss",
             Severity.ERROR,
-            (Evidence(f"the loss, made by {loss.op}", loss.value, 0.0, loss.expected, _EXACT),),
-            f"{loss.op} is never negative: its sign was turned, so training makes it worse",
+            (Evidence(f"the loss, made by {loss.op or 'hand'}", loss.value, 0.0, loss.expected, _EXACT),),
+            f"{loss.op or 'a loss that is zero at the targets'} is never negative: its sign was turned, so training "
+            "makes it worse",
             "minimize the loss itself, without the minus",
             "# remove the minus before the loss",
         )
@@ -101,30 +111,37 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
 
     Bounds: an excess over the entropy of the targets of 3 log C is a warning, of 10 log C an error: past s² = 2 log C
     the largest logit alone decides, and healthy networks go past that (a He head on a unit signal starts 1 nat above
-    chance, one on a residual stream without norms 4). Where the excess does not vary with the sample,
-    the bias makes it.
+    chance, one on a residual stream without norms 4). Binary logits alone: centred ones reach 3 log 2 at s = 5, and a
+    standard deviation of 8 is a warning where a prior's bias makes their loss small. Where the excess does not vary
+    with the sample, the bias makes it.
     """
-    if look.light.origin is not None or loss.op not in (
-        "cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "nll_loss",
-    ):
+    if look.light.origin is not None:
         return
+    if loss.op in _REGRESSIONS:
+        yield from _regression(look, loss)
     head = look.head
-    if loss.trivial is None or loss.classes < 2 or head is None or loss.reduction != "mean" or loss.value <= 0:
+    # Where it is weighed by hand afterwards (focal), what the theory says of these logits.
+    value = {"mean": loss.value, "none": loss.expected}.get(loss.reduction)
+    if loss.op not in _CLASSES or loss.trivial is None or loss.classes < 2:
+        return
+    head = head or _loudest(look)
+    if head is None:
+        return
+    if value is None or loss.value <= 0:
         return
     chance = math.log(loss.classes)
-    excess = loss.value - loss.trivial
-    if excess < EXCESS * chance:
+    excess = value - loss.trivial
+    std = 0.0 if loss.predictions is None else loss.predictions.std
+    wide = loss.op == "binary_cross_entropy_with_logits" and std > WIDE
+    if excess < EXCESS * chance and not wide:
         return
     seen = head.forward
     spread = None if seen is None else seen.sample_spread
     bias = look.bias_of(head)
     constant = spread is not None and spread < 0.1 and bias is not None and bias.second > 0
     severity = Severity.ERROR if excess > FAR * chance else Severity.WARNING
-    std = 0.0 if loss.predictions is None else loss.predictions.std
     evidence = (
-        Evidence("loss at step 0", loss.value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),
+        Evidence("loss at step 0", value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),
         Evidence("standard deviation of the logits", std, math.sqrt(2 * chance), 1.0, ""),
     )
     if constant and bias is not None:
@@ -158,4 +175,43 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         + ": wrong answers are given with certainty",
         "draw the head with σ² · fan_in = 1, or start it at zero",
         replanned(look.light, head.parameters),
+    )
+
+
+def _loudest(look: Look) -> Place | None:
+    """The weight place of the largest values, for models whose outputs no single weight makes."""
+    return max((p for p in look.light.of(Kind.WEIGHT) if look.weight_of(p) is not None), key=rms, default=None)
+
+
+def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
+    """Outputs of a regression that start far wider than the targets.
+
+    Of outputs that know nothing of the targets the squared error is Var y + Var f. Bound: a standard deviation of the
+    outputs above 5 and above 5 times the targets': 96 % of the first loss is then the network's own noise.
+    """
+    given, wanted = loss.predictions, loss.targets
+    if given is None or wanted is None or given.std < _LOUD * max(1.0, wanted.std):
+        return
+    place = look.head or _loudest(look)
+    if place is None:
+        return
+    arriving = look.before(place)
+    if look.head is not None and arriving is not None and rms(arriving) > _LARGE:
+        grown = grown_body(look)
+        if grown is not None:
+            yield grown
+            return
+    yield Finding(
+        "large-head",
+        Severity.WARNING,
+        where_of(place),
+        place.position,
+        (
+            Evidence("standard deviation of the outputs", given.std, _LOUD * max(1.0, wanted.std), wanted.std, "Var f"),
+            Evidence("standard deviation of the targets", wanted.std, 0.0, None, ""),
+        ),
+        f"the outputs start {given.std / max(wanted.std, 1e-12):.3g} times as wide as the targets, so the first steps "
+        "unlearn the draw",
+        "draw the last weights smaller: a head of σ² · fan_in = 1, tables whose products have the targets' size",
+        replanned(look.light, place.parameters),
     )

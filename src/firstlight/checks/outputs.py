@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from ..graphs import Tape
 from ..graphs.ops import VIEWS
 from ..graphs.tape import Flow
 from ..probes.records import Kind, Loss, Place
@@ -57,7 +58,15 @@ def _last_activation(look: Look) -> Place | None:
     end = next((p.index for p in look.light.of(Kind.OUTPUT)), len(look.light.places))
     own = look.light.places[weights[-1].index : end]
     after = [p for p in own if p.kind in (Kind.ACTIVATION, Kind.SOFTMAX)]
-    return after[-1] if after else None
+    return after[-1] if after and _leaves(look, after[-1]) else None
+
+
+def _leaves(look: Look, place: Place) -> bool:
+    """Whether what a place makes is an output of the model, through views alone; unknown without a trace."""
+    tape = None if look.light.graph is None else look.light.graph.tape
+    if tape is None or place.node is None:
+        return True
+    return any(ref.node == place.node or _is_view_of(tape, ref.node, place.node) for ref in tape.outputs)
 
 
 def at_the_end(
@@ -165,14 +174,21 @@ def _reads(look: Look, reader: int, source: int) -> bool:
     if graph is None or graph.tape is None:
         return False
     tape = graph.tape
-    node = tape[reader]
+    data = [i for i in tape[reader].inputs if tape[i].flow is Flow.DATA]
+    return source in data or (len(data) == 1 and _is_view_of(tape, data[0], source))
+
+
+def _is_view_of(tape: Tape, view: int, source: int) -> bool:
+    """Whether a call's value is another's, through views alone."""
     for _ in range(20):
-        data = [i for i in node.inputs if tape[i].flow is Flow.DATA]
+        if tape[view].op not in VIEWS:
+            return False
+        data = [i for i in tape[view].inputs if tape[i].flow is Flow.DATA]
         if source in data:
             return True
-        if len(data) != 1 or tape[data[0]].op not in VIEWS:
+        if len(data) != 1:
             return False
-        node = tape[data[0]]
+        view = data[0]
     return False
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ..graphs import Node, Role, Tape
 from ..graphs.ops import CONVS, TRANSPOSED_CONVS, words
-from ..graphs.tape import CONSTANT, Flow
+from ..graphs.tape import Flow
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
@@ -48,7 +48,7 @@ def _cut(look: Look) -> Iterator[Finding]:
     )
     where = where_of(last) if last is not None else lost[-1].name
     if last is not None and _dead_end(look, places):
-        yield _unread(lost, where, last)
+        yield _unread(look, lost, where, last)
         return
     between = (
         f" between {where} and {where_of(behind)}" if behind is not None and behind.kind is not Kind.OUTPUT else ""
@@ -82,10 +82,13 @@ def _dead_end(look: Look, places: list[Place]) -> bool:
     return not after & reached
 
 
-def _unread(lost: list[Weight], where: str, last: Place) -> Finding:
+def _unread(look: Look, lost: list[Weight], where: str, last: Place) -> Finding:
+    """A note for library modules, and for the end of a stack whose other layers are read (WaveNet's last residual)."""
+    reached = {_pattern(w.name) for w in look.light.weights if w.reached}
+    meant = all(w.packaged or _pattern(w.name) in reached for w in lost)
     return Finding(
         "no-gradient",
-        Severity.NOTE if all(w.packaged for w in lost) else Severity.WARNING,
+        Severity.NOTE if meant else Severity.WARNING,
         where,
         last.position,
         (Evidence("trainable parameters without a gradient", float(len(lost)), 0.0, 0.0, _EXACT),),
@@ -93,6 +96,11 @@ def _unread(lost: list[Weight], where: str, last: Place) -> Finding:
         "let the loss read it; or leave the layer out, or set requires_grad=False where it is meant to stay",
         f"# loss = loss + loss_of({where})  # or: model.get_parameter({lost[0].name!r}).requires_grad_(False)",
     )
+
+
+def _pattern(name: str) -> str:
+    """A parameter's name with the number of its layer left open."""
+    return ".".join("#" if part.isdigit() else part for part in name.split("."))
 
 
 def _flat(look: Look) -> Iterator[Finding]:
@@ -138,7 +146,9 @@ def _unused(look: Look) -> Iterator[Finding]:
     """
     lost = [w for w in look.light.weights if w.trainable and _is_unread(look, w)]
     if lost and not any(w.reached for w in lost):
+        reached = {_pattern(w.name) for w in look.light.weights if w.reached}
         layers = [w for w in lost if w.module_type in _LAYERS and not w.packaged]
+        layers = [w for w in layers if w.used is False or _pattern(w.name) not in reached]  # an expert without a token
         lost = layers or lost
         yield Finding(
             "unused-parameter",
@@ -167,8 +177,8 @@ def _is_unread(look: Look, weight: Weight) -> bool:
 def _unregistered(look: Look) -> Iterator[Finding]:
     """Layers that the forward calls and the model does not have: their weight and bias are no parameters of it.
 
-    They stand in a plain list or dict, so ``parameters()`` has them not, nor ``to(device)`` or ``state_dict``. A map
-    without a bias may be a fixed projection, and is none.
+    They stand in a plain list or dict, so ``parameters()`` has them not, nor ``to(device)`` or ``state_dict``. A fixed
+    projection is a tensor, and no parameter.
     """
     tape = None if look.light.graph is None else look.light.graph.tape
     found = [] if tape is None else [n for n in tape if _is_foreign(tape, n)]
@@ -189,15 +199,16 @@ def _unregistered(look: Look) -> Iterator[Finding]:
 
 
 def _is_foreign(tape: Tape, node: Node) -> bool:
-    given = [node.tensor("weight", 1), node.tensor("bias", 2)]
-    called = node.op == "linear" or node.op in CONVS | TRANSPOSED_CONVS
-    return called and all(ref is not None and tape[ref.node].op == CONSTANT for ref in given)
+    weight = node.tensor("weight", 1)
+    called = node.op in ("linear", "embedding") or node.op in CONVS | TRANSPOSED_CONVS
+    return called and weight is not None and tape[weight.node].parameter
 
 
 def _frozen(look: Look) -> Iterator[Finding]:
     """A frozen weight among trained ones: some before it train, and most values train.
 
-    A frozen part that begins at the inputs is a backbone, and frozen majorities are adapters' hosts: both are meant.
+    A frozen part that begins at the inputs is a backbone, or a target beside the trained network (a teacher, random
+    network distillation), and frozen majorities are adapters' hosts: these are meant.
     """
     order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
     weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
@@ -206,7 +217,8 @@ def _frozen(look: Look) -> Iterator[Finding]:
     if not frozen or 2 * sum(w.count for w in frozen) > sum(w.count for w in known):
         return
     first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
-    amid = [w for w in known[first_trained:] if not w.trainable]
+    fed = _behind_trained(look)
+    amid = [w for w in known[first_trained:] if not w.trainable and (fed is None or w.name in fed)]
     if amid:
         place = _place(look, amid[0].name)
         yield Finding(
@@ -219,6 +231,20 @@ def _frozen(look: Look) -> Iterator[Finding]:
             "if that is not meant, let it train: parameter.requires_grad_(True)",
             "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, amid)),
         )
+
+
+def _behind_trained(look: Look) -> frozenset[str] | None:
+    """The weights that read what trained ones made; ``None`` where the model was not traced."""
+    tape = None if look.light.graph is None else look.light.graph.tape
+    if tape is None:
+        return None
+    places = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
+    trained = {p.node for p in places if (w := look.weight_of(p)) is not None and w.trainable}
+    after: set[int] = set()
+    for node in tape:
+        if node.flow is Flow.DATA and any(i in after or i in trained for i in node.inputs):
+            after.add(node.id)
+    return frozenset(p.weight for p in places if p.node in after)
 
 
 def _of_modules(look: Look, weights: list[Weight]) -> list[str]:

@@ -25,6 +25,7 @@ TABLE = 30.0  # rms of an embedding's rows that no norm follows
 STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
 _JOINS, _GROWTH = 4, 1.5
 _YANG = 1.211
+_SCALED = 10.0  # a factor between the inputs and what the first weight was given, from which the model scales them
 _SMALLEST = 1e-45  # a gradient below float32's range is zero
 _LINEAR = 2.0  # shift of a norm at which a ReLU passes 98 % of a unit Gaussian
 _MEAN_FIELD = "mean field, Poole et al. 2016, arXiv 1606.05340; bound: calibration in docs/findings.md"
@@ -71,14 +72,31 @@ def _forward(look: Look) -> Iterator[Finding]:
         path = _sized(look, piece)
         if len(path) < 2 or not all(rms(p) > 0 for p in path):
             continue
-        start, end = path[0], path[-1]
-        factor = rms(end) / rms(start)
+        end = path[-1]
         if end.kind is Kind.NORM:
             continue
+        factor = rms(end) / _entering(look, path)
         if 1 / FAR < factor < FAR and math.isfinite(factor):
             continue
         yield _chain(look, path, factor)
         return
+
+
+def _entering(look: Look, path: Sequence[Place]) -> float:
+    """The rms of what enters a piece of the trunk.
+
+    Inputs may be scaled by the model itself before their first weight: what that weight was given is then told by its
+    output, E[x²] = (E[y²] − E[b²]) / (σ² · fan_in).
+    """
+    start, first = path[0], path[1]
+    weight, bias = look.weight_of(first), look.bias_of(first)
+    if start.kind is not Kind.INPUT or weight is None or first.kind is not Kind.WEIGHT or weight.fan_in <= 0:
+        return rms(start)
+    own = rms(first) ** 2 - (0.0 if bias is None else bias.second)
+    told = math.sqrt(max(own, 0.0) / max(weight.second * weight.fan_in, 1e-300))
+    if not (weight.second > 0 and told > 0) or 1 / _SCALED < told / rms(start) < _SCALED:
+        return rms(start)
+    return told if abs(math.log(told)) < abs(math.log(rms(start))) else rms(start)  # scaling brings it towards one
 
 
 def grown_body(look: Look) -> Finding | None:
@@ -93,11 +111,15 @@ def grown_body(look: Look) -> Finding | None:
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
     """The places whose size tells: what enters, each weight's output and join, and the last before the head."""
     kept: list[Place] = []
+    last = None
     for place in piece:
         if place is look.head:
+            if last is not None and kept and last.kind is Kind.ACTIVATION and rms(last) * FAR < rms(kept[-1]):
+                kept.append(last)  # the activation itself lost it
             break
         if look.is_zero(place) or place.kind in (Kind.SOFTMAX, Kind.POOL):
             continue
+        last = place
         if not kept or place.kind in (Kind.WEIGHT, Kind.JOIN):
             kept.append(place)
     return kept

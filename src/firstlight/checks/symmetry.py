@@ -41,6 +41,7 @@ def _constant(look: Look) -> Iterator[Finding]:
     value that get different gradients part, but start as one unit: a warning.
     """
     found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
+    found = [w for w in found if not _is_factor(look, w)]
     opening = any(w.second == 0 and w.grad_zeros is not None and w.grad_zeros < 1 for w in found)
     stuck = [w for w in found if _stays(w) and not (opening and w.second == 0 and w.grad_zeros == 1.0)]
     parting = [w for w in found if w.second > 0 and w.units > 1]
@@ -72,6 +73,13 @@ def _constant(look: Look) -> Iterator[Finding]:
         "draw the weights at random; only biases, heads and the ends of residual branches may start from zero",
         replanned(look.light, [w.name for w in stuck]),
     )
+
+
+def _is_factor(look: Look, weight: Weight) -> bool:
+    """Whether it scales another, larger parameter to make a weight (a gain of weight standardization)."""
+    place = next((p for p in look.light.places if weight.name in p.parameters), None)
+    beside = () if place is None else [look.weights.get(n) for n in place.parameters if n != weight.name]
+    return any(w is not None and w.role in WEIGHTS and w.count > weight.count for w in beside)
 
 
 def _stays(weight: Weight) -> bool:

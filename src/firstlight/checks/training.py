@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .curves import Values
+from .curves import Values, beginning
 from .records import Evidence, Finding, Severity
-from .training_records import NDBool, Sample, Training
+from .training_records import NDBool, Sample, Training, at_zero
+from .training_start import STEEP, steepness
+from .training_steps import by_heart, slow, uphill
 
 VANISHED = 1e-8  # rms of a gradient: Adam's eps, below which its steps vanish too
 GROWN = 100.0  # times the gradient of the first samples
@@ -24,6 +26,7 @@ LARGE_ONCE, LARGE, SMALL = 1.0, 0.1, 1e-6  # update / weight
 SUSTAINED = 5  # samples
 SHRUNK, SOON = 0.5, 500  # of their first size, within so many steps
 STANDING = 0.5  # of its start, above which a loss has not converged
+IMPROVED = 0.9  # of its start, below which large updates have done no harm
 WARM_UP = 10  # steps in which weights that start at zero find their size
 SOURCE = "calibration in docs/watch.md"
 
@@ -42,8 +45,17 @@ def standing(training: Training) -> bool:
     loss = training.curve.loss[np.isfinite(training.curve.loss)]
     if not len(loss):
         return True
-    start, trivial = float(np.median(loss[:5])), training.curve.trivial
+    start, trivial = beginning(loss), training.curve.trivial
     return bool(np.median(loss[-5:]) > STANDING * (start if trivial is None else min(start, trivial)))
+
+
+def improved(training: Training) -> bool:
+    """Whether the loss is a tenth below its start, and below a constant prediction's."""
+    loss = training.curve.loss[np.isfinite(training.curve.loss)]
+    if not len(loss):
+        return False
+    start, trivial = beginning(loss), training.curve.trivial
+    return bool(np.median(loss[-5:]) < IMPROVED * (start if trivial is None else min(start, trivial)))
 
 
 def _where(training: Training, index: int) -> tuple[str, float | None]:
@@ -99,9 +111,25 @@ def _vanished(training: Training) -> Iterator[Finding]:
     )
 
 
+def _unzeroed(training: Training) -> Iterator[Finding]:
+    if training.unzeroed < SUSTAINED:
+        return
+    yield Finding(
+        "exploded-gradients",
+        Severity.ERROR,
+        "",
+        None,
+        (Evidence("steps in a row whose backward() found an old gradient", training.unzeroed, SUSTAINED - 1, 0.0),),
+        "gradients are never zeroed: each backward() adds to those of all the steps before",
+        "call optimizer.zero_grad() once between two steps",
+        "optimizer.zero_grad()",
+        training.samples[-1].step,
+    )
+
+
 def _exploded(training: Training) -> Iterator[Finding]:
     norms = np.array([s.norm for s in training.samples])
-    if len(norms) < 2 * SUSTAINED or not standing(training):
+    if len(norms) < 2 * SUSTAINED or training.unzeroed or not standing(training):
         return
     first, now = float(np.median(norms[:SUSTAINED])), float(np.median(norms[-3:]))
     if not (np.isfinite(now) and now > GROWN * first > 0):
@@ -119,6 +147,27 @@ def _exploded(training: Training) -> Iterator[Finding]:
         "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
         training.samples[-1].step,
     )
+
+
+def _steep(training: Training) -> Iterator[Finding]:
+    """From the first step on, where the loss has got nowhere since."""
+    found = steepness(training)
+    known = training.curve.trivial is not None  # else the loss may be next to nothing because all is learned
+    if found > STEEP and known and training.samples[-1].step >= 2 * WARM_UP and not improved(training):
+        sizes = np.where(training.layers.weights, training.samples[0].gradient * training.samples[0].weight, np.nan)
+        where, position = _where(training, int(np.nanargmax(sizes * training.layers.sizes)))
+        yield Finding(
+            "exploded-gradients",
+            Severity.WARNING,
+            where,
+            position,
+            (Evidence("relative change of the loss / of the weight, at the first step", found, STEEP, 1.0, SOURCE),),
+            f"at the first step already the loss changes {found:.2g} times as much as this weight, in proportion: the "
+            "start makes gradients explode, or the network is chaotic",
+            "see fl.probe: smaller weights, a scale that fits the activation",
+            _PROBE,
+            training.samples[-1].step,
+        )
 
 
 def _spike(training: Training) -> Iterator[Finding]:
@@ -175,9 +224,9 @@ def _dying(training: Training) -> Iterator[Finding]:
 
 
 def _large_updates(training: Training) -> Iterator[Finding]:
-    if not standing(training):  # a small start may be outgrown in one step
+    if improved(training):  # a small start may be outgrown in one step
         return
-    weights = training.layers.weights & ~_at_zero(training)
+    weights = training.layers.weights & ~at_zero(training)
     above = _ratios(training.samples, weights) > LARGE_ONCE
     if above.any():
         once = training.samples[int(above.any(axis=1).argmax())]
@@ -198,7 +247,7 @@ def _large_updates(training: Training) -> Iterator[Finding]:
 def _shrunk(training: Training) -> Iterator[Finding]:
     """Weights that lose half their size while nothing is learned: decay is stronger than the gradient."""
     first, last = training.samples[0], training.samples[-1]
-    chosen = training.layers.weights & ~_at_zero(training)
+    chosen = training.layers.weights & ~at_zero(training)
     if len(training.samples) < SUSTAINED or last.step > SOON or not chosen.any() or not standing(training):
         return
     left = np.where(chosen, last.weight / np.maximum(first.weight, 1e-30), np.nan)
@@ -259,12 +308,6 @@ def _small_updates(training: Training) -> Iterator[Finding]:
     )
 
 
-def _at_zero(training: Training) -> NDBool:
-    """Which parameters start at zero, as the last weight of a residual branch may: any update is large beside them."""
-    weight = training.samples[0].weight
-    return np.asarray(weight <= 1e-3 * np.nanmedian(weight[training.layers.weights]), dtype=np.bool_)
-
-
 def _ratios(samples: Sequence[Sample], chosen: NDBool) -> Values:
     """update / weight of the chosen parameters, one row for each sample; NaN elsewhere."""
     updates, weights = np.stack([s.update for s in samples]), np.stack([s.weight for s in samples])
@@ -282,4 +325,17 @@ def _median(values: Values) -> Values:
 
 _LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
 _PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
-_RULES: tuple[Rule, ...] = (_non_finite, _vanished, _exploded, _spike, _dying, _large_updates, _small_updates)
+_RULES: tuple[Rule, ...] = (
+    _non_finite,
+    _unzeroed,
+    uphill,
+    _vanished,
+    _exploded,
+    _steep,
+    _spike,
+    _dying,
+    _large_updates,
+    _small_updates,
+    slow,
+    by_heart,
+)

@@ -33,6 +33,7 @@ class Sample:
         held: whether the parameter had a gradient.
         overshoot: g(t+1)·u / |g(t)·u| along the update u: -1 where the step changed nothing of the slope, 0 where it
             reached the minimum along its way, 1 where it went as far beyond. NaN until the next step has shown it.
+        slope: g·u, what the step was to change of the loss: below zero where it goes downhill.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Sample:
     norm: float
     held: NDBool
     overshoot: float = float("nan")
+    slope: float = float("nan")
 
     @property
     def ratio(self) -> Values:
@@ -83,7 +85,8 @@ class Training:
         curve: the loss.
         sharpness: the largest eigenvalue of the Hessian at the first step; ``None`` where it was not measured.
         momentum: of plain SGD; ``None`` for another optimizer.
-        suspect: codes of warnings and errors that the first step's probe found.
+        suspect: codes of warnings and errors that the first step's probe found; ``None`` without a probe.
+        unzeroed: steps in a row, from the first on, whose backward found the gradient of the step before.
     """
 
     layers: Layers
@@ -91,4 +94,11 @@ class Training:
     curve: Curve
     sharpness: float | None = None
     momentum: float | None = None
-    suspect: tuple[str, ...] = ()
+    suspect: tuple[str, ...] | None = None
+    unzeroed: int = 0
+
+
+def at_zero(training: Training) -> NDBool:
+    """Which parameters start at zero, as the last weight of a residual branch may: any update is large beside them."""
+    weight = training.samples[0].weight
+    return np.asarray(weight <= 1e-3 * np.nanmedian(weight[training.layers.weights]), dtype=np.bool_)

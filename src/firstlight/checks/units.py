@@ -15,6 +15,7 @@ from .repairs import overridden, replanned
 MORE_DEAD = 0.25  # beyond the expected share: a warning
 FLAT, MOSTLY_FLAT = 0.25, 0.5  # share of saturated values: a warning, an error
 _FEWEST_UNITS, _FEWEST_ROWS = 8, 16
+_FEW_DIRECTIONS = 3.0  # effective rank of what arrives
 _SIGMOID_FLAT, _TANH_FLAT = 4.357, 2.178  # |z| where φ' falls below 5 % of its maximum
 _CAN_DIE = ("relu", "relu6", "threshold", "clamp", "clamp_min", "hardtanh", "hardsigmoid", "hardswish")
 
@@ -96,6 +97,8 @@ def _dead(look: Look) -> Iterator[Finding]:
 def _expected_at(before: Place, rows: int) -> float:
     """Of rows that are positions too, the larger cosine counts: it kills more."""
     seen = before.forward
+    if seen is not None and seen.effective_rank is not None and seen.effective_rank < _FEW_DIRECTIONS:
+        return 0.5  # one or two features: their common part is not Gaussian, and half may die
     cosines = [] if seen is None else [c for c in (seen.cosine, seen.position_cosine) if c is not None]
     return expected_dead(max(cosines), rows) if cosines else 0.5
 

@@ -16,12 +16,12 @@ import torch
 from .curves import Curve
 
 KEPT, RAW = 2048, 64
-WAITING = 50
+WAITING, FRESH = 50, 4096  # losses that wait on their device; that wait to be put in their places
 
 
 @dataclass(slots=True)
 class Losses:
-    """Losses by step; those of one step (accumulated gradients) are averaged."""
+    """Losses by step; those of one step (accumulated gradients) are averaged. ``size`` is that of the first."""
 
     steps: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
@@ -32,17 +32,29 @@ class Losses:
     validation: list[tuple[float, float]] = field(default_factory=list)
     waiting: list[tuple[int, torch.Tensor]] = field(default_factory=list)
     first_bad: tuple[int, float] | None = None
+    size: float = math.nan
     latest: float = math.nan
+    fresh: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, step: int, value: float) -> None:
-        """One loss of a step."""
+        """One loss of a step; it is put in its place later, with others."""
+        if self.latest != self.latest:
+            self.size = abs(value)
         self.latest = value
         if not math.isfinite(value) and self.first_bad is None:
             self.first_bad = (step, value)
-        if step != self.open_step:
-            self._close()
-            self.open_step = step
-        self.open_values.append(value)
+        self.fresh.append((step, value))
+        if len(self.fresh) > FRESH:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Put the fresh losses in their places."""
+        for step, value in self.fresh:
+            if step != self.open_step:
+                self._close()
+                self.open_step = step
+            self.open_values.append(value)
+        self.fresh.clear()
 
     def hold(self, step: int, value: torch.Tensor) -> None:
         """One loss of a step that is still on its device."""
@@ -59,6 +71,7 @@ class Losses:
 
     def curve(self, trivial: float | None) -> Curve:
         """What there is so far."""
+        self._fold()
         steps, values = [*self.steps], [*self.values]
         if self.bunch:
             steps.append(self.bunch[-1][0])
@@ -98,6 +111,7 @@ class Losses:
     def state(self) -> dict[str, Any]:
         """As plain numbers."""
         self.flush()
+        self._fold()
         return {
             "steps": [*self.steps],
             "values": [*self.values],
@@ -107,6 +121,7 @@ class Losses:
             "bunch": [list(b) for b in self.bunch],
             "validation": [list(v) for v in self.validation],
             "first_bad": list(self.first_bad) if self.first_bad else None,
+            "size": self.size,
             "latest": self.latest,
         }
 
@@ -123,5 +138,6 @@ class Losses:
             bunch=[(int(s), float(v)) for s, v in state["bunch"]],
             validation=[(float(s), float(v)) for s, v in state["validation"]],
             first_bad=(int(bad[0]), float(bad[1])) if bad else None,
+            size=state["size"],
             latest=state["latest"],
         )

@@ -20,6 +20,7 @@ from .training_records import Layers, Sample
 
 COPIED = 2**26  # values of weights that are copied at a sampled step, at most
 STREAK = 5  # samples in which a dead unit has had no gradient
+_NONE = torch.zeros((), dtype=torch.int64)
 _UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules whose weight's rows are units
 
 
@@ -168,7 +169,12 @@ class Meter:
             raw.gradient = raw.gradient / raw.scale.to(raw.gradient)
         for i, grad in zip(held, given, strict=True):
             if self.layers.units[i] and grad.numel():
-                zero = torch.linalg.vector_norm(grad.flatten(1), float("inf"), dim=1) == 0
+                zero = _zero_rows(grad.flatten(1))
+                if zero is None:
+                    self.streaks.pop(i, None)
+                    raw.dead.append(_NONE)
+                    raw.counted.append(i)
+                    continue
                 grown = zero.to(torch.int16)
                 streak = self.streaks.get(i)
                 self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
@@ -205,7 +211,7 @@ class Meter:
             if norms is not None:
                 sums[row, index] = norms.cpu().double().square()
         if raw.dead:
-            sums[3, raw.counted] = torch.stack([d.to(raw.dead[0].device) for d in raw.dead]).cpu().double()
+            sums[3, raw.counted] = torch.stack([d.to(raw.dead[-1].device) for d in raw.dead]).cpu().double()
         slopes = torch.tensor([float("nan") if s is None else float(s) for s in (raw.slope, raw.next_slope)])
         if self.sharded:
             sums, slopes = _reduced(sums, slopes.double(), self.parameters)
@@ -218,7 +224,7 @@ class Meter:
         held[raw.held] = True
         norm = float(np.sqrt(squares[0][held].sum()))
         overshoot = float(slopes[1] / abs(slopes[0])) if abs(float(slopes[0])) > 0 else float("nan")
-        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot)
+        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot, float(slopes[0]))
 
 
 @dataclass(slots=True)
@@ -251,6 +257,16 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor | None:
         return None
     grad = _local(grad)
     return grad.coalesce().to_dense() if grad.is_sparse else grad
+
+
+def _zero_rows(grad: torch.Tensor) -> torch.Tensor | None:
+    """Which rows are zero; ``None`` where it costs no waiting to know that none is.
+
+    Squares are summed fastest, but those of small numbers vanish.
+    """
+    if grad.is_cpu and bool((torch.linalg.vector_norm(grad, dim=1) > 0).all()):
+        return None
+    return grad.abs().amax(1) == 0
 
 
 def _norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:

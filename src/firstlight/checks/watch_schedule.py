@@ -7,6 +7,7 @@ the budget. Every rank of a sharded model must come to the same k, so what it is
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
@@ -15,7 +16,11 @@ from typing import Any
 EARLY = 6  # steps at the start that are all measured
 RECENT = 9  # durations of which the median is taken
 ALLOWANCE = 0.1  # seconds that may be spent beyond the budget in all, so that short runs are seen too
+CHECKING = 0.003  # of the time for rules, once they have had as much beyond it
 DENSE = 20  # while they last, each so-many-th part of the steps so far is measured
+
+# What measuring costs is processor time, which other processes do not add to; where that clock is fine enough.
+spent = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
 
 
 @dataclass(slots=True)
@@ -31,6 +36,7 @@ class Schedule:
     budget: float
     next: int = 1
     allowance: float = ALLOWANCE
+    checks: float = ALLOWANCE
     steps: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     costs: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
@@ -59,12 +65,25 @@ class Schedule:
         else:
             self.next = step + within
 
+    def checked(self, step: int, cost: float) -> int:
+        """Rules took so many seconds at a step: the first one at which they may be asked again."""
+        self.checks -= cost
+        if self.every is not None or self.checks > 0 or not self.steps:
+            return 0
+        return step + math.ceil(cost / (CHECKING * median(self.steps)))
+
     def state(self) -> dict[str, Any]:
         """As plain numbers."""
-        return {"next": self.next, "allowance": self.allowance, "steps": [*self.steps], "costs": [*self.costs]}
+        return {
+            "next": self.next,
+            "allowance": self.allowance,
+            "checks": self.checks,
+            "steps": [*self.steps],
+            "costs": [*self.costs],
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` gave."""
-        self.next, self.allowance = int(state["next"]), float(state["allowance"])
+        self.next, self.allowance, self.checks = int(state["next"]), float(state["allowance"]), float(state["checks"])
         self.steps = deque(state["steps"], maxlen=RECENT)
         self.costs = deque(state["costs"], maxlen=RECENT)

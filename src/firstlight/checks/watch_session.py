@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,26 +23,21 @@ from .records import Evidence, Finding, Severity
 from .training import diagnose_training
 from .training_causes import explain
 from .training_records import FIRST, LAST, Sample, Training
-from .watch_losses import WAITING, Losses
+from .watch_losses import FRESH, WAITING, Losses
 from .watch_meter import Meter, layers_of
 from .watch_model import hooked, plain_momentum, trained
 from .watch_origin import Where, origin
-from .watch_schedule import Schedule
+from .watch_schedule import Schedule, spent
 from .watch_sharpness import sharpness
-from .watch_trivial import CALLS, Targets
+from .watch_trivial import Targets
+from .watch_zeroing import Zeroing
 
 SMALL = 10_000_000  # parameters up to which the first step's sharpness is measured
 BLOWN = 1e3  # times the first loss: looked at without waiting
+IDLE = 50  # losses without one step of the optimizer
+SOON = 5  # steps between two looks at a loss that is far off
 FIRST_CHECK, BETWEEN = 20, 1.3  # losses before the first look, and the factor to the next
 AT_ONCE = frozenset({"non-finite-values", "non-finite-gradients", "loss-diverged", "flipped-loss"})
-
-
-@dataclass(slots=True)
-class _Seen:
-    """The model's last inputs, for the rerun that finds an origin."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] | None = None
 
 
 class Watch:
@@ -54,7 +48,7 @@ class Watch:
         model: nn.Module,
         optimizers: Sequence[torch.optim.Optimizer],
         schedule: Schedule,
-        suspect: tuple[str, ...],
+        suspect: tuple[str, ...] | None,
         trivial: float | None,
         curvature: bool,
         limit: Severity | None,
@@ -68,16 +62,22 @@ class Watch:
         self._curvature = curvature and small
         self._momentum = plain_momentum(optimizers)
         self._losses, self._targets = Losses(), Targets()
+        self._zeroing = Zeroing(self._meter.parameters)
         self._first: list[Sample] = []
         self._last: list[Sample] = []
         self._sharpness: float | None = None
         self._steps, self._calls, self._next_check = 0, 0, FIRST_CHECK
         self._said: list[Finding] = []
         self._pending: dict[str, int] = {}
+        self._excused: set[str] = set()
+        self._blown, self._checked = False, 0
         self._queue: list[Finding] = []
-        self._seen = _Seen()
+        self._seen: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._handles: list[Any] = []
-        self._clock, self._own, self._cost = 0.0, 0.0, 0.0
+        self._passing: list[Any] = []  # hooks of a measured step
+        self._next_step, self._bound, self._fast = 0, math.inf, False
+        self._clock, self._clock_step, self._own, self._cost = 0.0, 0, 0.0, 0.0
+        self._opening = True
 
     # ── the loop
 
@@ -86,25 +86,28 @@ class Watch:
         if self._handles:
             raise ArgumentError("this watch is on already: leave its with block first")
         self._clock = self._own = 0.0
-        for number, optimizer in enumerate(self._optimizers):
-            self._handles.append(optimizer.register_step_pre_hook(self._pre_hook(number)))
-            self._handles.append(optimizer.register_step_post_hook(self._post_hook(number)))
+        if self._optimizers:
+            self._handles.append(self._optimizers[0].register_step_pre_hook(self._before_step))
         self._handles.append(self._model.register_forward_pre_hook(self._note_inputs, with_kwargs=True))
+        self._zeroing.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the hooks off and look at the whole once more."""
-        for handle in self._handles:
+        for handle in (*self._handles, *self._passing):
             handle.remove()
         self._handles.clear()
+        self._passing.clear()
+        self._next_step = 0
+        self._zeroing.stop()
         if not self._meter.sharded:
             self._meter.drop_pair()
             self._take()
         self._losses.flush()
         self._check(final=True)
-        self._seen = _Seen()
+        self._seen = None
         self._say(raising=error is None)
 
     def step(self, loss: torch.Tensor | float, validation: torch.Tensor | float | None = None) -> None:
@@ -117,94 +120,128 @@ class Watch:
             ArgumentError: the loss is no single number.
             FaultError: a finding is as severe as ``raise_on``.
         """
-        started = time.perf_counter()
+        if self._fast and validation is None:
+            try:
+                value = loss.item() if loss.is_cpu else math.nan  # type: ignore[union-attr]
+            except (AttributeError, RuntimeError):  # a number, or more than one: below
+                value = math.nan
+            fresh, step = self._losses.fresh, self._steps + 1
+            if -self._bound < value < self._bound and step < self._next_check and len(fresh) < FRESH:
+                fresh.append((step, value))
+                return
+        self._step(loss, validation)
+
+    def _step(self, loss: torch.Tensor | float, validation: torch.Tensor | float | None) -> None:
+        """The same, wherever more is to be done than to keep a number."""
         self._calls += 1
         step = self._steps + 1 if self._optimizers else self._calls
+        losses = self._losses
         if isinstance(loss, torch.Tensor):
-            self._see_tensor(loss, step)
+            if self._opening or loss.numel() != 1:
+                self._open(loss, step)
+            if loss.is_cpu:
+                losses.add(step, loss.item())
+            else:
+                losses.hold(step, loss.detach().reshape(()))
+                if len(losses.waiting) >= WAITING or step < WAITING // 2 or step >= self._next_check:
+                    losses.flush()
         elif isinstance(loss, int | float):
-            self._losses.add(step, float(loss))
+            losses.add(step, float(loss))
         else:
             raise ArgumentError(f"w.step(loss) takes a tensor with one value or a number, not {type(loss).__name__}")
         if validation is not None:
             self.log(validation_loss=validation)
-        bad, latest = self._losses.first_bad, self._losses.latest
-        first = self._losses.values[0] if self._losses.values else latest
-        if bad is not None and not self._known("non-finite-values"):
-            self._check(final=False, found=self._non_finite(*bad))
-        elif step >= self._next_check or abs(latest) > BLOWN * (abs(first) + 1):
-            self._check(final=False)
+        self._bound = BLOWN * (losses.size + 1)
+        if step >= self._next_check or losses.first_bad is not None or abs(losses.latest) > self._bound:
+            self._look(step)
+        self._fast = bool(self._steps) and not self._opening
         if self._queue:
             self._say(raising=True)
+
+    def _look(self, step: int) -> None:
+        """Make findings, now or as soon as a loss is not finite or far off."""
+        started = time.perf_counter()
+        bad = self._losses.first_bad
+        if bad is not None and not self._blown:
+            self._blown = True
+            self._check(final=False, found=self._non_finite(*bad))
+        elif step >= min(self._next_check, self._checked + SOON):
+            self._check(final=False)
         self._own += time.perf_counter() - started
 
     def log(self, *, validation_loss: torch.Tensor | float) -> None:
         """Show a validation loss, measured after the steps so far."""
         self._losses.validation.append((float(self._steps or self._calls), float(validation_loss)))
 
-    def _see_tensor(self, loss: torch.Tensor, step: int) -> None:
+    def _open(self, loss: torch.Tensor, step: int) -> None:
+        """What is looked at in the first losses only: targets and curvature."""
         if loss.numel() != 1:
             raise ArgumentError(
                 f"w.step(loss) takes a loss with one value, not of shape {tuple(loss.shape)}: reduce it, loss.mean()"
             )
-        if self._given is None and self._targets.calls < CALLS:
+        started = time.perf_counter()
+        if self._given is None and self._targets.wanted:
             self._targets.see(loss)
         if self._curvature and self._sharpness is None and step == 1 and self._calls == 1 and loss.requires_grad:
             self._sharpness = sharpness(loss, self._meter.parameters)
-        if loss.device.type == "cpu":
-            self._losses.add(step, loss.item())
-        else:
-            self._losses.hold(step, loss.detach().reshape(()))
-            if len(self._losses.waiting) >= WAITING or step < WAITING // 2 or step >= self._next_check:
-                self._losses.flush()
+        self._opening = self._given is None and self._targets.wanted
+        self._own += time.perf_counter() - started
 
     # ── hooks
 
-    def _pre_hook(self, number: int) -> Callable[..., None]:
-        def hook(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if number == 0:
-                now = time.perf_counter()
-                if self._clock:
-                    self._schedule.steps.append(max(now - self._clock - self._own, 1e-9))
-                self._clock, self._own = now, 0.0
-                self._steps += 1
-                scale = getattr(optimizer, "grad_scale", None)
-                if self._meter.waits:
-                    self._meter.next_step(scale)
-                    self._settle(now)
-                if self._schedule.due(self._steps):
-                    began = time.perf_counter()
-                    closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
-                    skipped = getattr(optimizer, "found_inf", None)
-                    self._meter.before(self._steps, self._rates(), closure, scale, skipped)
-                    self._cost = time.perf_counter() - began
-                self._own += time.perf_counter() - now
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._steps += 1
+        if self._steps >= self._next_step:
+            self._measure(optimizer, args, kwargs)
 
-        return hook
+    def _measure(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Complete the last sample, and begin one where it is time."""
+        now = time.perf_counter()
+        for handle in self._passing:
+            handle.remove()
+        self._passing.clear()
+        if self._zeroing.looking:
+            self._zeroing.stepped()
+        due = self._schedule.due(self._steps)
+        if due and self._clock:
+            taken = (now - self._clock - self._own) / (self._steps - self._clock_step)
+            self._schedule.steps.append(max(taken, 1e-9))
+        self._clock, self._clock_step, self._own = now, self._steps, 0.0
+        scale = getattr(optimizer, "grad_scale", None)
+        if self._meter.waits:
+            began = spent()
+            self._meter.next_step(scale)
+            self._settle(began)
+        if self._schedule.due(self._steps):
+            began = spent()
+            closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
+            skipped = getattr(optimizer, "found_inf", None)
+            self._meter.before(self._steps, self._rates(), closure, scale, skipped)
+            self._passing.append(self._optimizers[-1].register_step_post_hook(self._after_step))
+            self._cost = spent() - began
+        at_once = self._meter.measuring or self._zeroing.looking
+        self._next_step = self._steps + 1 if at_once else self._schedule.next
+        self._own += time.perf_counter() - now
 
-    def _post_hook(self, number: int) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            if number == len(self._optimizers) - 1 and self._meter.measuring:
-                began = time.perf_counter()
-                self._meter.after()
-                spent = time.perf_counter() - began
-                self._cost += spent
-                self._own += spent
-
-        return hook
+    def _after_step(self, *_: object) -> None:
+        if self._meter.measuring:
+            began, since = spent(), time.perf_counter()
+            self._meter.after()
+            self._cost += spent() - began
+            self._own += time.perf_counter() - since
 
     def _settle(self, since: float) -> None:
         """The sample is complete: fetch it where that waits for nothing, and choose the next step."""
         if self._meter.sharded or not self._meter.on_device:
             self._take()
-        self._cost += time.perf_counter() - since
+        self._cost += spent() - since
         self._schedule.costs.append(self._cost)
         seconds, share = self._meter.agree(self._schedule.cost())
         self._schedule.measured(self._steps - 1, (seconds, share))
 
     def _note_inputs(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            self._seen = _Seen(args, kwargs)
+        if not torch.compiler.is_compiling():
+            self._seen = (args, kwargs)
 
     def _rates(self) -> list[float]:
         rates = {id(p): float(g["lr"]) for o in self._optimizers for g in o.param_groups for p in g["params"]}
@@ -240,6 +277,7 @@ class Watch:
             self._sharpness,
             self._momentum,
             self._suspect,
+            self._zeroing.missed,
         )
 
     def check(self) -> Findings:
@@ -253,24 +291,40 @@ class Watch:
         self._say(raising=True)
         return self.findings
 
-    def _known(self, code: str) -> bool:
-        return any(f.code == code for f in (*self._said, *self._queue))
+    def _known(self, finding: Finding) -> bool:
+        """Whether it has been said; that a note has become a fault is news."""
+        loud = finding.severity is not Severity.NOTE
+        return finding.code in self._excused or any(
+            f.code == finding.code and not (loud and f.severity is Severity.NOTE) for f in (*self._said, *self._queue)
+        )
 
     def _check(self, final: bool, found: Finding | None = None) -> None:
         """Put what holds into the queue: at once, at the second look in a row, or at the last."""
+        began = spent()
         if not self._meter.sharded:
             self._take()
         training = self.training
-        self._next_check = max(self._next_check, int(self.steps * BETWEEN) + 1)
-        every = ((found,) if found else ()) + diagnose_curve(training.curve) + tuple(diagnose_training(training))
-        now = [f for f in every if not self._known(f.code)]
+        idle = (
+            ()
+            if self._steps or not self._optimizers or not final or self._calls < IDLE
+            else (watch_text.never_stepped(self._calls),)
+        )
+        known = idle + ((found,) if found else ())
+        every = known + diagnose_curve(training.curve) + tuple(diagnose_training(training))
+        now = [f for f in every if not self._known(f)]
         seen = {f.code: self._pending.get(f.code, 0) + 1 for f in now}
         self._pending = seen
         bottomless = any(f.code == "flipped-loss" for f in every)
         for finding in now:
-            if (final or finding.code in AT_ONCE or seen[finding.code] > 1) and not self._known(finding.code):
+            if (final or finding.code in AT_ONCE or seen[finding.code] > 1) and not self._known(finding):
                 told = (finding,) if bottomless else explain(finding, training)
-                self._queue += [f for f in told if not self._known(f.code)]
+                if told[0].severity is Severity.NOTE and finding.severity is not Severity.NOTE:
+                    self._excused.add(finding.code)
+                self._queue += [f for f in told if f is told[0] or not self._known(f)]
+        self._checked = self.steps
+        self._next_check = max(self._next_check, int(self.steps * BETWEEN) + 1)
+        if not self._meter.sharded:  # ranks come to their findings at the same steps
+            self._next_check = max(self._next_check, self._schedule.checked(self.steps, spent() - began))
 
     def _say(self, raising: bool) -> None:
         """Announce what is queued, each finding once."""
@@ -288,8 +342,8 @@ class Watch:
     def _non_finite(self, step: int, value: float) -> Finding:
         """A loss that is no number, with the operation that made it."""
         where = None
-        if self._seen.kwargs is not None:
-            where = origin(self._model, self._seen.args, self._seen.kwargs)
+        if self._seen is not None:
+            where = origin(self._model, *self._seen)
         found = where or Where("unknown")
         return Finding(
             "non-finite-values",
@@ -321,6 +375,8 @@ class Watch:
             "first": [s.state() for s in self._first],
             "last": [s.state() for s in self._last],
             "streaks": {i: t.clone() for i, t in self._meter.streaks.items()},
+            "excused": sorted(self._excused),
+            "missed": self._zeroing.missed,
             "pending": dict(self._pending),
             "said": [watch_text.finding_state(f) for f in self._said],
             "parameters": list(self._meter.layers.names),
@@ -344,9 +400,12 @@ class Watch:
         self._first = [Sample.of(s) for s in state["first"]]
         self._last = [Sample.of(s) for s in state["last"]]
         self._meter.streaks = {i: t.to(self._meter.parameters[i].device) for i, t in state["streaks"].items()}
+        self._zeroing.missed, self._excused = state["missed"], set(state["excused"])
         self._pending = dict(state["pending"])
         self._said = [watch_text.finding_of(f) for f in state["said"]]
+        self._blown = any(f.code == "non-finite-values" for f in self._said)
         self._clock = self._own = 0.0
+        self._next_step, self._fast = 0, False
 
     def __str__(self) -> str:
         """The loss so far as a line, and the findings."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..reports.sketch import sparkline
 from ..reports.text import counted
 from .findings import as_dict, from_dict, one
-from .records import Finding
+from .records import Evidence, Finding, Severity
 from .training_records import Training
 from .watch_origin import Where
 
@@ -26,6 +26,8 @@ def summary(training: Training, steps: int, findings: Sequence[Finding]) -> str:
     if len(training.curve.validation):
         held = training.curve.validation
         lines.append(f"validation {held[0]:.4g} → {held[-1]:.4g}  {sparkline(held)}")
+    elif len(loss) and np.median(loss[-5:]) < 0.1 * abs(np.median(loss[:5])):
+        lines.append("no validation loss was shown (w.log): whether this is over-fitting cannot be told")
     lines += ["nothing found"] if not findings else ["", *(one(f) for f in findings)]
     return "\n".join(lines)
 
@@ -34,6 +36,21 @@ def fault_words(finding: Finding) -> str:
     """A finding as an error's message."""
     where = f" at {finding.where}" if finding.where else ""
     return f"{finding.code}{where}, step {finding.step}: {finding.cause}; {finding.remedy}"
+
+
+def never_stepped(losses: int) -> Finding:
+    """Losses were shown, and the optimizer has not stepped once."""
+    return Finding(
+        "update-too-small",
+        Severity.WARNING,
+        "",
+        None,
+        (Evidence("steps of the optimizer", 0.0, 1.0, float(losses)),),
+        f"the optimizer has not stepped once in {losses} losses: nothing was trained",
+        "call optimizer.step() behind backward(), of the optimizer that the watch was given",
+        "optimizer.step()",
+        0,
+    )
 
 
 def origin_words(where: Where) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 MEAN = 1  # how a graph says reduction="mean"
-CALLS = 10  # losses that are looked at
+CALLS, ENOUGH, MOST = 10, 500, 500  # losses that are looked at: ten, and more until there are targets enough
+FEWEST = 30  # targets to judge by
 COLUMNS = 4096  # targets of more columns are taken as one
 
 
@@ -27,6 +28,12 @@ class Targets:
     count: float = 0.0
     sums: torch.Tensor | None = None
     squares: torch.Tensor | None = None
+    seen: int = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another loss should be looked at."""
+        return self.calls < CALLS or (self.kind != "" and self.calls < MOST and self.seen < ENOUGH)
 
     def see(self, loss: torch.Tensor) -> None:
         """Take up the targets of one loss; nothing where its graph does not hold them."""
@@ -44,6 +51,7 @@ class Targets:
         if not plain or not target.numel():
             return
         self.kind = name
+        self.seen += len(target) if target.dim() else 1
         if reader == "classes":
             self._count(target, other.shape[1] if other.dim() > 1 else other.shape[0], node._saved_ignore_index)
         else:
@@ -73,7 +81,7 @@ class Targets:
 
         Cross-entropy: min(log C, H(p) + (K - 1) / 2N). Binary: the mean over columns of H(p). Squares: of the variance.
         """
-        if self.sums is None:
+        if self.sums is None or self.seen < FEWEST:
             return None
         if _READERS[self.kind] == "classes":
             counts = self.sums[self.sums > 0]

@@ -14,7 +14,7 @@ from .records import Finding, Severity
 from .watch_schedule import Schedule
 from .watch_session import Watch
 
-BUDGET = 0.015  # of the time, for measuring; the other half of 3 % is for losses and rules
+BUDGET = 0.01  # of the time, for measuring; the rest of 3 % is for losses, hooks and rules
 
 Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 
@@ -76,5 +76,5 @@ def watch(
     except ValueError:
         raise ArgumentError(f"raise_on={raise_on!r} should be 'error', 'warning', 'note' or None") from None
     optimizers = [] if optimizer is None else [optimizer] if not isinstance(optimizer, Sequence) else [*optimizer]
-    suspect = tuple(sorted({f.code for f in light.findings if f.severity is not Severity.NOTE})) if light else ()
+    suspect = tuple(sorted({f.code for f in light.findings if f.severity is not Severity.NOTE})) if light else None
     return Watch(model, optimizers, Schedule(every, budget), suspect, trivial, curvature, limit, callback)

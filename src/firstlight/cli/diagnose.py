@@ -46,6 +46,8 @@ def run(
     say(str(findings) if findings else "nothing found in this curve")
     if trivial is None and classes is None:
         say("\nWith --classes N or --trivial LOSS it can also tell a loss that rests at chance.", "dim")
+    if not len(curve.validation):
+        say("\nWithout a validation loss nothing can be told of over-fitting.", "dim")
     if json is not None:
         try:
             findings.to_json(json)

@@ -74,6 +74,7 @@ class Node:
         value: its real value, where that is known: of an input, a parameter as it was, a small buffer or constant, and
             of what was computed from fixed values or integers alone.
         training: whether that module was in training mode (dropout and batch norm ask).
+        parameter: of a constant, whether it is a trainable parameter that no module of the model holds.
         guess: what was guessed to get past it ("" for nothing): a value that depends on data, a shape no kernel gives.
     """
 
@@ -90,6 +91,7 @@ class Node:
     name: str = ""
     value: torch.Tensor | None = None
     training: bool = False
+    parameter: bool = False
     guess: str = ""
 
     @property

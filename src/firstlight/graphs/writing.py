@@ -55,7 +55,10 @@ class Writer:
     def put_source(self, op: str, fake: torch.Tensor, name: str = "", real: torch.Tensor | None = None) -> None:
         """A tensor that no call made."""
         flow = {PARAMETER: Flow.WEIGHTS, INPUT: Flow.DATA}.get(op, Flow.FIXED)
-        node = Node(len(self._nodes), op, flow, (tuple(fake.shape),), (fake.dtype,), name=name, value=real)
+        stray = op == CONSTANT and isinstance(fake, torch.nn.Parameter) and fake.requires_grad
+        node = Node(
+            len(self._nodes), op, flow, (tuple(fake.shape),), (fake.dtype,), name=name, value=real, parameter=stray
+        )
         self._nodes.append(node)
         self._bind(fake, node.id, 0)
         if real is not None and op != PARAMETER:

@@ -23,6 +23,7 @@ LOSSES = words(
     "ctc_loss"
 )
 _MOST_CLASSES = 1000
+_VANISHES = 1e-4  # of a loss where outputs equal targets, relative to its value: rounding, and the ε of a root
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,30 @@ def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -
     return LossCall(
         op, reduction, own, given, theory.expected * terms, trivial, theory.formula, theory.classes, theory.shares
     )
+
+
+def residual(loss_fn: Callable[..., object], outputs: object, targets: object, value: float) -> LossCall | None:
+    """What a hand-written loss compares, where it is one that vanishes as outputs equal targets; ``None`` for others.
+
+    The targets take the outputs' place, expanded to their shape or cut to their last axis: squared and absolute
+    errors, quantile losses and their weighted and masked kin are then zero.
+    """
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)) or not value:
+        return None
+    if not (outputs.is_floating_point() and targets.is_floating_point() and outputs.dim() == targets.dim() > 0):
+        return None
+    given = targets.detach()
+    if given.shape[:-1] == outputs.shape[:-1] and given.shape[-1] > outputs.shape[-1] > 1:
+        given = given[..., : outputs.shape[-1]]
+    try:
+        with torch.no_grad():
+            given = given.expand_as(outputs).to(outputs.dtype)
+            left = loss_fn(given.clone(), targets)
+            if not isinstance(left, torch.Tensor) or not abs(float(left)) <= _VANISHES * abs(value):
+                return None
+            return LossCall("", "", values_of(outputs.detach()), values_of(given))
+    except Exception:  # a loss of the user's own may refuse anything
+        return None
 
 
 def loss_record(value: float, calls: list[LossCall]) -> Loss:

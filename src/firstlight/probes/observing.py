@@ -134,7 +134,7 @@ class Observer(TorchFunctionMode):
 
     def settle(self) -> None:
         """Look at what still waits, once no more can come."""
-        with self._measuring():
+        with self.aside():
             self._forward.settle()
             self._backward.settle()
         for seen in self.found.places:
@@ -257,7 +257,7 @@ class Observer(TorchFunctionMode):
             logs = out if op == "log_softmax" else out.detach().log()
             seen.entropy = entropy(logs, axis if isinstance(axis, int) else -1)
         elif op in ATTENTION or op == _MHA:
-            with self._measuring():
+            with self.aside():
                 seen.entropy = attention_entropy(op, args, kwargs)
 
     def _place(
@@ -289,7 +289,7 @@ class Observer(TorchFunctionMode):
         form = form_of(tuple(value.shape), self._batch, unit)
         dtype = str(value.dtype).removeprefix("torch.")
         seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence)
-        with self._measuring():
+        with self.aside():
             x = part(value, form, self._batch, self._limits)
             self._forward.add(x, looked(value, x, op), partial(setattr, seen, "forward"))
         self._keys[key] = seen
@@ -317,18 +317,18 @@ class Observer(TorchFunctionMode):
             if seen.latest is not None:
                 value, unit = seen.latest
                 form = form_of(tuple(value.shape), self._batch, unit)
-                with self._measuring():
+                with self.aside():
                     x = part(value, form, self._batch, self._limits)
                     self._forward.add(x, looked(value, x, seen.op), partial(setattr, seen, "last_forward"))
                 seen.latest = None
 
     def _add_gradient(self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None]) -> None:
-        with self._measuring():
+        with self.aside():
             x = part(gradient, form, self._batch, self._limits)
             self._backward.add(x, looked(gradient, x), put)
 
     @contextmanager
-    def _measuring(self) -> Iterator[None]:
+    def aside(self) -> Iterator[None]:
         """The calls made here are the probe's own."""
         before, self._own = self._own, True
         try:

@@ -48,8 +48,11 @@ class Finder(TorchFunctionMode):
         read = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
         clean = all(not count_nonfinite(t) for t in read)
         ranges = _ranges(read) if clean else ""
+        known = clean or not any(bool(torch.isnan(t.detach()).any()) for t in read)
         out = func(*args, **kwargs)
         bad = next((t for t in tensors_in(out) if count_nonfinite(t)), None) if clean and read else None
+        if not clean and known:  # minus infinity may be a mask; a NaN made of it is none
+            bad = next((t for t in tensors_in(out) if t.is_floating_point() and _value(t) == "nan"), None)
         # A mask of minus infinity is meant so: a fill is no fault.
         if bad is not None and op not in ("masked_fill", "where", "full", "full_like", "triu", "tril", "log_softmax"):
             raise FoundError(Origin("forward", self._follower.here.path, op, value=_value(bad), given=ranges))

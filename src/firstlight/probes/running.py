@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from ..errors import ArgumentError, FirstlightError, ModelError
 from ..graphs.known import tensors_in
 from .following import Follower, first_tensor
+from .losses import residual
 from .observing import Observer
 from .parts import LossFunction
 from .statistics import Limits
@@ -128,6 +129,9 @@ def run_watched(
         observer.put_output(out)
         loss, projected = _loss(out, targets, loss_fn, call.batch)
         value = None if projected else float(loss.detach())
+        if value is not None and loss_fn is not None and not observer.found.losses:
+            with observer.aside():
+                observer.found.losses += [call for call in [residual(loss_fn, out, targets, value)] if call]
         wanted = trainable(model)
         if not (loss.requires_grad and wanted):
             observer.settle()
