@@ -48,18 +48,23 @@ class Repeats:
 
     def put(self, key: Hashable, out: object, read: list[torch.Tensor]) -> None:
         """Remember what a call gave, if that is one new tensor."""
-        if type(out) is FakeTensor and out.layout is torch.strided and out.fake_device.type == "cpu":
+        if isinstance(out, torch.Tensor) and read and _is_plain(out):
             storage = out.untyped_storage()._cdata
             if all(t.untyped_storage()._cdata != storage for t in read):
                 self._forms[key] = (out.shape, out.stride(), out.dtype)
 
 
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a fake that its form says all of: it carries no number that torch remembers beside it."""
+    if type(tensor) is not FakeTensor or tensor.layout is not torch.strided:
+        return False
+    return tensor.fake_device.type == "cpu" and tensor.constant is None
+
+
 def _form(value: object) -> Hashable:
     """A value as far as it decides forms; ``None`` where that cannot be told."""
     if isinstance(value, torch.Tensor):
-        if type(value) is not FakeTensor or value.layout is not torch.strided or value.fake_device.type != "cpu":
-            return None
-        return (value.shape, value.stride(), value.dtype)
+        return (value.shape, value.stride(), value.dtype) if _is_plain(value) else None
     if isinstance(value, list | tuple):
         parts = tuple(map(_form, value))
         return None if None in parts else parts

@@ -7,7 +7,7 @@ calls lie behind a value and which axis holds its units is carried along with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -134,7 +134,7 @@ class Observer(TorchFunctionMode):
 
     def settle(self) -> None:
         """Look at what still waits, once no more can come."""
-        with self.aside():
+        with self.aside(), torch._C.DisableTorchFunction():
             self._forward.settle()
             self._backward.settle()
         for seen in self.found.places:
@@ -323,7 +323,9 @@ class Observer(TorchFunctionMode):
                 seen.latest = None
 
     def _add_gradient(self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None]) -> None:
-        with self.aside():
+        # A gradient comes while the mode watches: of a plain one its calls need not pass here to be let through.
+        unseen = torch._C.DisableTorchFunction() if type(gradient) is torch.Tensor else nullcontext()
+        with self.aside(), unseen:
             x = part(gradient, form, self._batch, self._limits)
             self._backward.add(x, looked(gradient, x), put)
 

@@ -114,8 +114,11 @@ def looked(value: torch.Tensor, x: torch.Tensor, op: str = "") -> Looked:
     return Looked(op, value.numel(), None if x.numel() == value.numel() else count_nonfinite(value))
 
 
-def forward_statistics(x: torch.Tensor, looks: Sequence[Looked]) -> list[Forward]:
-    """The statistics of values (values, samples, positions, units); non-finite ones are counted and taken for zero."""
+def forward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = False) -> list[Forward]:
+    """The statistics of values (values, samples, positions, units); non-finite ones are counted and taken for zero.
+
+    What is ``spare`` may be written over: memory that is new takes longer than what is done in it.
+    """
     several, samples, positions, units = x.shape
     rows = samples * positions
     if not x.numel():
@@ -128,15 +131,16 @@ def forward_statistics(x: torch.Tensor, looks: Sequence[Looked]) -> list[Forward
     scales = [_scale(size) for size in largest]
     if any(scale != 1.0 for scale in scales):
         if several > 1:
-            return [forward_statistics(given[i : i + 1], looks[i : i + 1])[0] for i in range(several)]
+            return [forward_statistics(given[i : i + 1], looks[i : i + 1], spare)[0] for i in range(several)]
         x = x.double() / scales[0]
         means = [float(x.mean()) * scales[0]]
     seconds = [square / (rows * units) for square in _squares(x)]
     still = low == high  # units that are zero throughout are among them
     unmoved = still.sum(1).tolist()
-    zeros = shares_of_zeros(flat) if any(least <= 0 <= most for least, most in ends) else [0.0] * several
-    dead = (still & (low == 0)).sum(1).tolist() if any(unmoved) and any(zeros) else [0] * several
+    saturated = [_saturated(v, look.op) for v, look in zip(flat, looks, strict=True)]
     alignments = _alignments(x, seconds)
+    zeros = shares_of_zeros(flat, spare) if any(least <= 0 <= most for least, most in ends) else [0.0] * several
+    dead = (still & (low == 0)).sum(1).tolist() if any(unmoved) and any(zeros) else [0] * several
     return [
         Forward(
             mean=means[i],
@@ -147,13 +151,18 @@ def forward_statistics(x: torch.Tensor, looks: Sequence[Looked]) -> list[Forward
             constant=unmoved[i] / units if rows > 1 else None,
             rows=rows,
             units=units,
-            nonfinite=lost[i] if look.nonfinite is None else look.nonfinite,
+            nonfinite=_counted(lost[i], look),
             count=look.count,
-            saturated=_saturated(flat[i], look.op),
+            saturated=saturated[i],
             **alignments[i],
         )
         for i, look in enumerate(looks)
     ]
+
+
+def _counted(lost: int, look: Looked) -> int:
+    """How many of a value's numbers are not finite: what its part tells where that is the whole."""
+    return lost if look.nonfinite is None else look.nonfinite
 
 
 def finite(x: torch.Tensor) -> tuple[torch.Tensor, list[float], list[int]]:
@@ -167,15 +176,15 @@ def finite(x: torch.Tensor) -> tuple[torch.Tensor, list[float], list[int]]:
     return x, (x.reshape(flat.shape).sum(1) / flat.shape[1]).tolist(), lost
 
 
-def shares_of_zeros(x: torch.Tensor) -> list[float]:
+def shares_of_zeros(x: torch.Tensor, spare: bool = False) -> list[float]:
     """The share of exact zeros of each: Σ sign² counts the others, several times as fast as counting them.
 
-    It is exact as long as float32 holds the number.
+    It is exact as long as float32 holds the number. What is ``spare`` is written over.
     """
     n = x[0].numel()
     if n > 1 << 24:
         return [1.0 - int(torch.count_nonzero(v)) / n for v in x]
-    return [1.0 - count / n for count in _squares(x.sign())]
+    return [1.0 - count / n for count in _squares(x.sign_() if spare else x.sign())]
 
 
 def _squares(x: torch.Tensor) -> list[float]:
@@ -226,7 +235,7 @@ def _mean_cosines(x: torch.Tensor) -> list[float | None]:
     Values are (values, sets, rows, units); rows that are zero have no direction and are left out.
     """
     several, sets, rows, units = x.shape
-    norms = x.square().sum(-1).sqrt()
+    norms = torch.linalg.vector_norm(x, dim=-1)
     tiny = torch.finfo(norms.dtype).tiny
     if float(norms.min()) < tiny:
         return [_mean_cosine_of_live(v, n, tiny) for v, n in zip(x, norms, strict=True)]
@@ -291,15 +300,19 @@ def entropy(logarithms: torch.Tensor, axis: int) -> float | None:
     return float((h / allowed[several].float().log()).mean(dtype=torch.float64))
 
 
-def backward_statistics(x: torch.Tensor, looks: Sequence[Looked]) -> list[Backward]:
-    """The statistics of gradients (gradients, samples, positions, units)."""
+def backward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = False) -> list[Backward]:
+    """The statistics of gradients (gradients, samples, positions, units); what is ``spare`` may be written over."""
     if not x.numel():
         return [Backward(0.0, 0.0, 0.0, 0.0, v.nonfinite or 0, v.count) for v in looks]
     x, means, lost = finite(x)
-    sizes = x.reshape(len(x), -1).abs().mean(1).tolist()
-    nonfinite = [n if v.nonfinite is None else v.nonfinite for n, v in zip(lost, looks, strict=True)]
-    rest = zip(means, second_moments(x, sizes), sizes, shares_of_zeros(x), nonfinite, looks, strict=True)
-    return [Backward(mean, second, size, zeros, n, v.count) for mean, second, size, zeros, n, v in rest]
+    sizes = x.abs_() if spare else x.abs()
+    mean_abs = sizes.reshape(len(x), -1).mean(1).tolist()
+    seconds = second_moments(sizes, mean_abs)
+    zeros = shares_of_zeros(sizes, spare=True)
+    return [
+        Backward(means[i], seconds[i], mean_abs[i], zeros[i], _counted(lost[i], look), look.count)
+        for i, look in enumerate(looks)
+    ]
 
 
 def second_moments(x: torch.Tensor, sizes: Sequence[float]) -> list[float]:

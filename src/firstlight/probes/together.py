@@ -31,8 +31,8 @@ class _Waiting(Generic[Look, Statistics]):
 class Together(Generic[Look, Statistics]):
     """Takes values one by one and their statistics by the batch; ``settle`` takes those of the last."""
 
-    def __init__(self, measure: Callable[[torch.Tensor, Sequence[Look]], Sequence[Statistics]]) -> None:
-        """None waits yet; ``measure`` gives the statistics of values (values, …)."""
+    def __init__(self, measure: Callable[[torch.Tensor, Sequence[Look], bool], Sequence[Statistics]]) -> None:
+        """None waits yet; ``measure`` gives the statistics of values (values, …), and may write over them if told."""
         self._measure = measure
         self._waiting: dict[tuple[torch.Size, torch.dtype, torch.device], _Waiting[Look, Statistics]] = {}
 
@@ -41,7 +41,7 @@ class Together(Generic[Look, Statistics]):
         size = x.numel() * x.element_size()
         many = min(_MOST, (ROOM_ON_GPU if x.is_cuda else ROOM) // max(size, 1))
         if many < 2 or not size or type(x) is not torch.Tensor:
-            put(self._measure(x[None], (look,))[0])
+            put(self._measure(x[None], (look,), False)[0])
             return
         key = (x.shape, x.dtype, x.device)
         waiting = self._waiting.get(key)
@@ -63,7 +63,7 @@ class Together(Generic[Look, Statistics]):
         self._waiting.clear()
 
     def _read(self, waiting: _Waiting[Look, Statistics]) -> None:
-        found = self._measure(waiting.values[: len(waiting.looks)], waiting.looks)
+        found = self._measure(waiting.values[: len(waiting.looks)], waiting.looks, True)
         for put, statistics in zip(waiting.puts, found, strict=True):
             put(statistics)
         waiting.looks.clear()

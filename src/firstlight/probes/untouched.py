@@ -108,7 +108,7 @@ def _put_back(module: nn.Module, before: dict[str, tuple[object, dict[object, ob
     for name, (value, items) in before.items():
         if now.get(name, _MISSING) is not value:
             now[name] = value
-        if items is not None and isinstance(value, dict) and not _same(value, items):
+        if items is not None and isinstance(value, dict) and (value or items) and not _same(value, items):
             value.clear()
             value.update(items)
 

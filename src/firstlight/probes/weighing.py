@@ -99,7 +99,7 @@ def _looked_at(
     return found
 
 
-def _value_moments(x: torch.Tensor, _: Sequence[None], axis: int | None) -> list[_Moments]:
+def _value_moments(x: torch.Tensor, _: Sequence[None], spare: bool, *, axis: int | None) -> list[_Moments]:
     """Of tensors (tensors, …) whose units are counted along an axis of each."""
     if not x.numel():
         return [_Moments()] * len(x)
@@ -113,17 +113,19 @@ def _value_moments(x: torch.Tensor, _: Sequence[None], axis: int | None) -> list
     if axis is not None:
         keys = _keys(x.movedim(axis + 1, 1).flatten(2)).sort().values
         alike = (keys[:, 1:] == keys[:, :-1]).any(1).tolist()
-    rest = zip(means, second_moments(x, largest), low, high, shares_of_zeros(x), lost, constant, alike, strict=True)
+    seconds = second_moments(x, largest)
+    zeros = shares_of_zeros(x, spare)
+    rest = zip(means, seconds, low, high, zeros, lost, constant, alike, strict=True)
     return [_Moments(mean, second, None, *others) for mean, second, *others in rest]
 
 
-def _gradient_moments(x: torch.Tensor, _: Sequence[None]) -> list[_Moments]:
+def _gradient_moments(x: torch.Tensor, _: Sequence[None], spare: bool) -> list[_Moments]:
     if not x.numel():
         return [_Moments()] * len(x)
     x, means, lost = finite(x)
-    sizes = x.reshape(len(x), -1).abs()
-    seconds = second_moments(x, sizes.amax(1).tolist())
-    rest = zip(means, seconds, sizes.mean(1).tolist(), shares_of_zeros(x), lost, strict=True)
+    sizes = (x.abs_() if spare else x.abs()).reshape(len(x), -1)
+    seconds = second_moments(sizes, sizes.amax(1).tolist())
+    rest = zip(means, seconds, sizes.mean(1).tolist(), shares_of_zeros(sizes, spare=True), lost, strict=True)
     return [_Moments(mean, second, size, zeros=zeros, lost=n) for mean, second, size, zeros, n in rest]
 
 
