@@ -40,7 +40,7 @@ class Fakes:
             return self.mode.from_tensor(real.detach())
         fake = self.new(real.shape, real.stride(), real.dtype)
         if isinstance(real, nn.Parameter):
-            fake._is_param = True  # type: ignore[attr-defined]  # as nn.Parameter marks what is no plain tensor
+            fake._is_param = True  # as nn.Parameter marks what is no plain tensor
             fake.requires_grad_(real.requires_grad)
         return fake
 

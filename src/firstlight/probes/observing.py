@@ -107,14 +107,15 @@ class Observer(TorchFunctionMode):
         self._deepest = 0
         self._own = False
         names: dict[int, str] = {}
-        for slot in slots(model):
+        held = list(slots(model))
+        for slot in held:
             if not slot.is_buffer:
                 known = names.get(id(slot.tensor))
                 names[id(slot.tensor)] = slot.name if known is None else min(known, slot.name)
             else:
                 self._trails[slot.tensor] = Trail(False)
         self._parameters = names
-        self._aliases = {s.name: names[id(s.tensor)] for s in slots(model) if not s.is_buffer}
+        self._aliases = {s.name: names[id(s.tensor)] for s in held if not s.is_buffer}
 
     def put_inputs(self, inputs: object) -> None:
         """The model's inputs: what is made of them is data."""

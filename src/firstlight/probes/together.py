@@ -24,6 +24,7 @@ class _Waiting(Generic[Look, Statistics]):
     """Copies of values, what else is known of them, and where their statistics go."""
 
     values: torch.Tensor
+    places: tuple[torch.Tensor, ...]
     looks: list[Look] = field(default_factory=list)
     puts: list[Callable[[Statistics], None]] = field(default_factory=list)
 
@@ -48,11 +49,11 @@ class Together(Generic[Look, Statistics]):
         if waiting is None:
             with torch.inference_mode(False):
                 values = torch.empty((many, *x.shape), dtype=x.dtype, device=x.device)
-            waiting = self._waiting[key] = _Waiting(values)
-        waiting.values[len(waiting.looks)].copy_(x)
+            waiting = self._waiting[key] = _Waiting(values, values.unbind())
+        waiting.places[len(waiting.looks)].copy_(x)
         waiting.looks.append(look)
         waiting.puts.append(put)
-        if len(waiting.looks) == many:
+        if len(waiting.looks) == len(waiting.places):
             self._read(waiting)
 
     def settle(self) -> None:

@@ -91,11 +91,13 @@ def _looked_at(
         axis = parameter.layout.out_axis if _has_rows(t.values, parameter) else None
         by_axis.setdefault(axis, Together(partial(_value_moments, axis=axis)))
         by_axis[axis].add(t.values, None, partial(setattr, t, "of_values"))
+        found.append(t)
+    for waiting in by_axis.values():
+        waiting.settle()
+    for t in found:
         if t.gradient is not None:
             of_gradients.add(whole(t.gradient), None, partial(setattr, t, "of_gradient"))
-        found.append(t)
-    for waiting in (*by_axis.values(), of_gradients):
-        waiting.settle()
+    of_gradients.settle()
     return found
 
 
@@ -111,8 +113,7 @@ def _value_moments(x: torch.Tensor, _: Sequence[None], spare: bool, *, axis: int
     largest = [max(-a, b) for a, b in zip(low, high, strict=True)]
     alike = [False] * len(x)
     if axis is not None:
-        keys = _keys(x.movedim(axis + 1, 1).flatten(2)).sort().values
-        alike = (keys[:, 1:] == keys[:, :-1]).any(1).tolist()
+        alike = [len(set(keys)) < len(keys) for keys in _keys(x.movedim(axis + 1, 1).flatten(2)).tolist()]
     seconds = second_moments(x, largest)
     zeros = shares_of_zeros(x, spare)
     rest = zip(means, seconds, low, high, zeros, lost, constant, alike, strict=True)
