@@ -16,6 +16,7 @@ from .signal import grown_body
 
 EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
 FAR = 10.0  # an error
+_BY_BIAS = 0.25  # share of the logits' second moment from which the bias makes it
 WIDE = 8.0  # standard deviation of binary logits, which rare positives and their bias hide from the loss
 _LARGE = 10.0  # rms before the head beyond which the body, not the head, makes the logits large
 _EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
@@ -138,7 +139,8 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     seen = head.forward
     spread = None if seen is None else seen.sample_spread
     bias = look.bias_of(head)
-    constant = spread is not None and spread < 0.1 and bias is not None and bias.second > 0
+    made = 0.0 if seen is None else seen.second
+    constant = spread is not None and spread < 0.1 and bias is not None and bias.second > _BY_BIAS * made
     severity = Severity.ERROR if excess > FAR * chance else Severity.WARNING
     evidence = (
         Evidence("loss at step 0", value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from ..graphs import Tape
-from ..graphs.ops import VIEWS
+from ..graphs.ops import VIEWS, words
 from ..graphs.tape import Flow
 from ..probes.records import Kind, Loss, Place
 from .looking import WEIGHTS, Look, rms, where_of
@@ -29,6 +29,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "logsigmoid": (-math.inf, 0.0),
     }
 )
+_JOINS = words("cat concat concatenate stack hstack vstack dstack column_stack")
 _REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _EXACT = "exact: by structure"
 
@@ -62,11 +63,19 @@ def _last_activation(look: Look) -> Place | None:
 
 
 def _leaves(look: Look, place: Place) -> bool:
-    """Whether what a place makes is an output of the model, through views alone; unknown without a trace."""
+    """Whether what a place makes is an output of the model or a part of one; unknown without a trace."""
     tape = None if look.light.graph is None else look.light.graph.tape
     if tape is None or place.node is None:
         return True
-    return any(ref.node == place.node or _is_view_of(tape, ref.node, place.node) for ref in tape.outputs)
+    open_ends, seen = [ref.node for ref in tape.outputs], set[int]()
+    while open_ends:
+        node = open_ends.pop()
+        if node == place.node:
+            return True
+        if node not in seen and tape[node].op in VIEWS | _JOINS:
+            open_ends += [i for i in tape[node].inputs if tape[i].flow is Flow.DATA]
+        seen.add(node)
+    return False
 
 
 def at_the_end(

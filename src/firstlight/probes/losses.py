@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -28,7 +28,11 @@ _VANISHES = 1e-4  # of a loss where outputs equal targets, relative to its value
 
 @dataclass(frozen=True, slots=True)
 class LossCall:
-    """A call that makes a loss, as observed: what it was given, and what theory says of it."""
+    """A call that makes a loss, as observed: what it was given, and what theory says of it.
+
+    Args:
+        of_output: whether it was given an output of the model as it is, or a view of it.
+    """
 
     op: str
     reduction: str
@@ -39,6 +43,7 @@ class LossCall:
     formula: str = ""
     classes: int = 0
     class_shares: tuple[float, ...] = ()
+    of_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,10 @@ class _Theory:
     shares: tuple[float, ...] = ()
 
 
-def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> LossCall:
-    """What a call of a loss was given, and its theory where a formula is known."""
+def read_loss(
+    op: str, args: tuple[object, ...], kwargs: Mapping[str, object], outputs: Collection[int] = ()
+) -> LossCall:
+    """What a call of a loss was given, and its theory where a formula is known; ``outputs`` are their addresses."""
     prediction = args[0] if args else kwargs.get("input")
     target = args[1] if len(args) > 1 else kwargs.get("target")
     place = {"nll_loss": 6, "cross_entropy": 6, "mse_loss": 4}.get(op, 4)
@@ -59,6 +66,7 @@ def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -
     reduction = reduction if isinstance(reduction, str) else ""
     if not (isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)):
         return LossCall(op, reduction, None, None)
+    of_output = prediction.layout is torch.strided and prediction.data_ptr() in outputs
     with torch.no_grad():
         probabilities = op in ("nll_loss", "kl_div")
         own, given = values_of(prediction.detach(), logarithms=probabilities), values_of(target.detach())
@@ -67,11 +75,20 @@ def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -
             ignored = kwargs.get("ignore_index", -100)
             theory = _THEORIES[op](prediction.detach(), target.detach(), ignored if isinstance(ignored, int) else -100)
     if theory is None:
-        return LossCall(op, reduction, own, given)
+        return LossCall(op, reduction, own, given, of_output=of_output)
     terms = _terms(op, prediction) if reduction == "sum" else 1
     trivial = None if theory.trivial is None else theory.trivial * terms
     return LossCall(
-        op, reduction, own, given, theory.expected * terms, trivial, theory.formula, theory.classes, theory.shares
+        op,
+        reduction,
+        own,
+        given,
+        theory.expected * terms,
+        trivial,
+        theory.formula,
+        theory.classes,
+        theory.shares,
+        of_output,
     )
 
 
@@ -100,10 +117,10 @@ def residual(loss_fn: Callable[..., object], outputs: object, targets: object, v
 
 
 def loss_record(value: float, calls: list[LossCall]) -> Loss:
-    """The record of a loss of this value; its theory where one call alone made it."""
+    """The record of a loss of this value: of the call given the model's outputs; its theory where one call made it."""
     if not calls:
         return Loss(value)
-    call = calls[-1]
+    call = next((c for c in calls if c.of_output), calls[-1])
     alone = len(calls) == 1
     return Loss(
         value,
