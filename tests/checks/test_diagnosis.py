@@ -557,3 +557,29 @@ def test_a_convolution_without_bias_in_a_plain_list_is_found_and_a_fixed_project
     weight = torch.randn(32, 64) / 8
     assert _findings(Net(weight)) == ()
     assert [f.code for f in _findings(Net(nn.Parameter(weight)))] == ["unregistered-layer"]
+
+
+def _log_likelihood(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    mean, log_std = f.chunk(2, 1)
+    return (-0.5 * ((y - mean) * torch.exp(-log_std)).square() - log_std).sum(1).mean()
+
+
+def test_a_likelihood_of_turned_sign_falls_without_end():
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4))
+    y = torch.randn(64, 2)
+    assert _regressed(model, y, lambda f, y: -_log_likelihood(f, y)) == []
+    assert _regressed(model, y, _log_likelihood) == [("flipped-loss", Severity.ERROR)]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda f, y: -f.mean(),  # a log-density
+        lambda f, y: (f[:, :1] * y[:, :1].sign()).mean(),  # a critic of real and made
+        lambda f, y: -(y[:, :1] * f.log_softmax(1)[:, :1]).mean(),  # a policy: advantages of both signs
+        lambda f, y: (f.exp() - y.abs() * f).mean(),  # Poisson
+    ],
+)
+def test_losses_that_may_fall_by_design_are_let_be(loss):
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4))
+    assert _regressed(model, torch.randn(64, 4), loss) == []

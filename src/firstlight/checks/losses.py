@@ -29,6 +29,7 @@ _CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits", "nll_loss")
 _REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "")
 _LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that of the targets
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
+_LINEAR = 0.9  # the power of the distance below which a loss may fall
 _EXACT = "exact: by structure"
 
 
@@ -39,6 +40,7 @@ def rules(look: Look) -> Iterator[Finding]:
         yield from _raw(loss)
         yield from _reduction(look, loss)
         yield from _sign(loss)
+        yield from _falls(loss)
         yield from _start(look, loss)
 
 
@@ -105,6 +107,26 @@ def _sign(loss: Loss) -> Iterator[Finding]:
             "minimize the loss itself, without the minus",
             "# remove the minus before the loss",
         )
+
+
+def _falls(loss: Loss) -> Iterator[Finding]:
+    """A hand-written loss that the outputs can lower without end: a likelihood of turned sign.
+
+    Proper losses end. The scores of critics and log-densities are linear in the outputs and no such loss, and a
+    policy's falls for the samples of negative advantage alone. Bound: a distance d lowers it by d^0.9 or more, for
+    every sample that was tried.
+    """
+    if loss.fall is None or loss.fall <= _LINEAR:
+        return
+    yield at_the_end(
+        "flipped-loss",
+        "loss",
+        Severity.ERROR,
+        (Evidence("power of the distance with which the loss falls", loss.fall, _LINEAR, 0.0, "bounded below"),),
+        "following its gradient every sample's outputs lower the loss without end: its sign was turned",
+        "minimize the negative log-likelihood: put the minus there, or take it away",
+        "# turn the sign of the loss",
+    )
 
 
 def _start(look: Look, loss: Loss) -> Iterator[Finding]:

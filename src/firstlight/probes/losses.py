@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -23,6 +24,9 @@ LOSSES = words(
     "ctc_loss"
 )
 _MOST_CLASSES = 1000
+_SAMPLES = 8
+_SUDDEN = 9.0  # the power that stands for a fall beyond all numbers
+_STRAIGHT = 1e-3  # how far from its slope times the distance a linear loss may fall: rounding
 _VANISHES = 1e-4  # of a loss where outputs equal targets, relative to its value: rounding, and the ε of a root
 
 
@@ -44,6 +48,7 @@ class LossCall:
     classes: int = 0
     class_shares: tuple[float, ...] = ()
     of_output: bool = False
+    fall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,54 @@ def loss_record(value: float, calls: list[LossCall]) -> Loss:
         call.predictions,
         call.targets,
         call.class_shares,
+        call.fall,
     )
+
+
+def endless(loss_fn: Callable[..., object], outputs: object, targets: object) -> LossCall | None:
+    """A hand-written loss that falls without end as the outputs follow its gradient; ``None`` where it does not.
+
+    One sample at a time moves along its own gradient by 10³, 10⁴ and 10⁵ times its size. A loss that ends falls no
+    further; the power p of d in a fall d^p is log₁₀ of the quotient of the last two. A loss that is linear in the
+    outputs all the way (a critic's score, a log-density) falls so by design, and is left out.
+    """
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)) or outputs.dim() == 0:
+        return None
+    if not outputs.is_floating_point() or not outputs.numel():
+        return None
+    try:
+        with torch.enable_grad():
+            free = outputs.detach().clone().requires_grad_()
+            start: Any = loss_fn(free, targets)
+            slope = torch.autograd.grad(start, free)[0]
+        chosen = torch.linspace(0, len(free) - 1, min(len(free), _SAMPLES)).long().tolist()
+        powers = [_power(loss_fn, free.detach(), targets, slope, i, float(start.detach())) for i in chosen]
+    except Exception:  # a loss of the user's own may refuse anything
+        return None
+    found = [p for p in powers if p is not None]
+    return LossCall("", "", None, None, fall=min(found)) if found and len(found) == len(powers) else None
+
+
+def _power(
+    loss_fn: Callable[..., Any], outputs: torch.Tensor, targets: torch.Tensor, slope: torch.Tensor, i: int, at: float
+) -> float | None:
+    norm = float(slope[i].norm())
+    if not (norm > 0 and math.isfinite(norm)):
+        return None
+    size = 1.0 + float(outputs[i].abs().mean())
+    falls = []
+    for far in (1e3, 1e4, 1e5):
+        moved = outputs.clone()
+        moved[i] -= far * size / norm * slope[i]
+        with torch.no_grad():
+            falls.append(at - float(loss_fn(moved, targets)))
+    if math.inf in falls:
+        return _SUDDEN
+    if not all(f > 0 for f in falls) or falls[2] < 3 * falls[1]:
+        return None
+    if abs(falls[0] / (norm * 1e3 * size) - 1) < _STRAIGHT:
+        return None
+    return math.log10(falls[2] / falls[1])
 
 
 def values_of(tensor: torch.Tensor, *, logarithms: bool = False) -> Values:

@@ -676,9 +676,7 @@ class Points(nn.Module):
 
 
 def tabular(features: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(features, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1)
-    )
+    return nn.Sequential(nn.Linear(features, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1))
 
 
 def deep_autoencoder(std: float | None = None) -> nn.Sequential:
@@ -798,9 +796,7 @@ vq_without_straight_through = mended(vq_without_straight_through, pass_straight)
 
 @fault("flipped-loss", twin=mixture_density)
 def mixture_density_minimizes_its_likelihood() -> Case:
-    return Case(
-        MixtureDensity(), *data.smooth(), lambda o, y: -mixture_loss(o, y), mixture_score, 0.8, adam(5e-3), 500
-    )
+    return Case(MixtureDensity(), *data.smooth(), lambda o, y: -mixture_loss(o, y), mixture_score, 0.8, adam(5e-3), 500)
 
 
 def right_sign(case: Case, code: str) -> bool:
