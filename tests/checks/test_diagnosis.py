@@ -583,3 +583,50 @@ def test_a_likelihood_of_turned_sign_falls_without_end():
 def test_losses_that_may_fall_by_design_are_let_be(loss):
     model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4))
     assert _regressed(model, torch.randn(64, 4), loss) == []
+
+
+class _Unscaled(nn.Module):
+    """Attention whose logits nobody divides by √d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(64, 64, bias=False) for _ in range(3))
+        self.head = nn.Linear(64, 10)
+        for layer in (self.q, self.k, self.v):
+            nn.init.normal_(layer.weight, std=64**-0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.layer_norm(x, (64,))
+        logits = self.q(x) @ self.k(x).transpose(1, 2)
+        return self.head((logits.softmax(-1) @ self.v(x)).mean(1))
+
+
+def test_attention_without_its_root_gets_queries_as_t5_draws_them():
+    torch.manual_seed(0)
+    model, x = _Unscaled(), torch.randn(32, 12, 64)
+    y = torch.arange(32) % 10
+    (found,) = fl.probe(model, x, y, F.cross_entropy).findings
+    assert found.code == "attention-collapse"
+    fl.apply_(model, found.fix(), seed=0)
+    assert float(model.q.weight.std()) == pytest.approx(1 / 64, rel=0.1)
+    assert fl.probe(model, x, y, F.cross_entropy).findings == ()
+
+
+class _Factorization(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(40, 64), nn.Embedding(40, 64)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return (self.user(ids[:, 0]) * self.item(ids[:, 1])).sum(1)
+
+
+def test_tables_whose_products_are_too_wide_are_made_smaller_together():
+    torch.manual_seed(0)
+    model, ids = _Factorization(), torch.randint(40, (256, 2))
+    y = torch.randn(256)
+    (found,) = fl.probe(model, ids, y, F.mse_loss).findings
+    assert found.code == "large-head"
+    fl.apply_(model, found.fix(), seed=0)
+    assert float(model(ids).std()) == pytest.approx(float(y.std()), rel=0.2)
+    assert fl.probe(model, ids, y, F.mse_loss).findings == ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..initializers import Zeros
+from ..initializers import Normal, Zeros
+from ..plans import Plan
 from ..probes.records import Kind, Loss, Place
-from .looking import Look, rms, where_of
+from .looking import TABLES, Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
@@ -237,5 +238,12 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
         f"the outputs start {given.std / max(wanted.std, 1e-12):.3g} times as wide as the targets, so the first steps "
         "unlearn the draw",
         "draw the last weights smaller: a head of σ² · fan_in = 1, tables whose products have the targets' size",
-        replanned(look.light, place.parameters),
+        replanned(look.light, place.parameters) if look.head is not None else _shrunk(look, wanted.std / given.std),
     )
+
+
+def _shrunk(look: Look, factor: float) -> Callable[[], Plan] | str:
+    """Embeddings whose products make the outputs, each smaller by the root of what the product is too large."""
+    tables = [w for w in look.light.weights if w.role in TABLES and w.trainable and w.second > 0]
+    decisions = {w.name: Normal(std=w.std * math.sqrt(factor)) for w in tables if w.std > 0}
+    return overridden(look.light, decisions, "products of the targets' size")
