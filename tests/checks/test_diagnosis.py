@@ -630,3 +630,27 @@ def test_tables_whose_products_are_too_wide_are_made_smaller_together():
     fl.apply_(model, found.fix(), seed=0)
     assert float(model(ids).detach().std()) == pytest.approx(float(y.std()), rel=0.2)
     assert fl.probe(model, ids, y, F.mse_loss).findings == ()
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(1, []), (-1, [("softmax-over-one", "score.weight")])])
+def test_scores_to_pool_by_are_normalized_over_positions(axis, expected):
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.score, self.head = nn.Linear(8, 1), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.view(len(x), 8, 8)
+            return self.head((self.score(x).softmax(axis) * x).sum(1))
+
+    assert [(f.code, f.where) for f in _findings(Pool())] == expected
+
+
+@pytest.mark.parametrize(("start", "expected"), [(math.log(14), []), (14.0, [("wrong-prior", Severity.ERROR)])])
+def test_a_count_is_no_log_rate(start, expected):
+    model = nn.Sequential(nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 1))
+    nn.init.constant_(model[2].bias, start)
+    counts = torch.poisson(torch.full((64, 1), 14.0), generator=torch.Generator().manual_seed(0))
+    assert _regressed(model, counts, F.poisson_nll_loss) == expected
+    rates = nn.Sequential(*model, nn.Softplus())
+    assert _regressed(rates, counts, lambda f, y: F.poisson_nll_loss(f, y, log_input=False)) == []

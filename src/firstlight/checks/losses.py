@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..initializers import Normal, Zeros
+from ..initializers import Constant, Normal, Zeros
 from ..plans import Plan
 from ..probes.records import Kind, Loss, Place
 from .looking import TABLES, Look, rms, where_of
@@ -30,6 +30,7 @@ _CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits", "nll_loss")
 _REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "")
 _LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that of the targets
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
+_RATE = 5.0  # excess of a log-rate over the logarithm of the mean count
 _LINEAR = 0.9  # the power of the distance below which a loss may fall
 _EXACT = "exact: by structure"
 
@@ -143,6 +144,8 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         return
     if loss.op in _REGRESSIONS:
         yield from _regression(look, loss)
+    if loss.op == "poisson_nll_loss":
+        yield from _counts(look, loss)
     head = look.head
     # Where it is weighed by hand afterwards (focal), what the theory says of these logits.
     value = {"mean": loss.value, "none": loss.expected}.get(loss.reduction)
@@ -239,6 +242,30 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
         "unlearn the draw",
         "draw the last weights smaller: a head of σ² · fan_in = 1, tables whose products have the targets' size",
         replanned(look.light, place.parameters) if look.head is not None else _shrunk(look, wanted.std / given.std),
+    )
+
+
+def _counts(look: Look, loss: Loss) -> Iterator[Finding]:
+    """Log-rates whose bias starts far above the logarithm of the mean count: e to its power is the rate.
+
+    Bound: a factor e⁵ between the rate that the bias gives and the mean count.
+    """
+    bias = None if look.head is None else look.bias_of(look.head)
+    given, counts = loss.predictions, loss.targets
+    if bias is None or given is None or counts is None or counts.mean <= 0:
+        return
+    excess = given.mean - math.log(counts.mean)
+    if excess < _RATE or abs(bias.mean) < 0.5 * excess:
+        return
+    yield Finding(
+        "wrong-prior",
+        Severity.ERROR,
+        bias.name,
+        1.0,
+        (Evidence("mean of the log-rates − log of the mean count", excess, _RATE, 0.0, "a Poisson rate is e^output"),),
+        f"{bias.name} starts at {bias.mean:.3g}, a rate of e^{bias.mean:.3g}; the mean count is {counts.mean:.3g}",
+        f"start the output bias at log(mean count) = {math.log(counts.mean):.3g}",
+        overridden(look.light, {bias.name: Constant(math.log(counts.mean))}, "the logarithm of the mean count"),
     )
 
 

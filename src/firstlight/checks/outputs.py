@@ -40,7 +40,8 @@ def rules(look: Look) -> Iterator[Finding]:
     last = _last_activation(look)
     loss = look.light.loss
     if last is not None:
-        yield from _over_one(last)
+        yield from _over_one(last, last.module or last.op)
+    yield from _pooled_over_one(look, last)
     if loss is None:
         return
     yield from _twice(loss, last)
@@ -85,7 +86,16 @@ def at_the_end(
     return Finding(code, severity, where, 1.0, evidence, cause, remedy, code_text)
 
 
-def _over_one(last: Place) -> Iterator[Finding]:
+def _pooled_over_one(look: Look, last: Place | None) -> Iterator[Finding]:
+    """Scores of one unit, normalized over their own axis: a pooling by attention that took the wrong one."""
+    for place in look.light.of(Kind.SOFTMAX):
+        before = look.weight_before(place)
+        weight = look.weight_of(before)
+        if place is not last and weight is not None and weight.fan_out == 1 and before.kind is Kind.WEIGHT:
+            yield from _over_one(place, where_of(before))
+
+
+def _over_one(last: Place, where: str) -> Iterator[Finding]:
     """A softmax over one entry is 1 whatever its argument. Exact."""
     seen = last.forward
     if last.op != "softmax" or seen is None:
@@ -93,11 +103,12 @@ def _over_one(last: Place) -> Iterator[Finding]:
     if seen.mean == 1.0 and seen.second == 1.0 and seen.largest == 1.0 and last.shape and 1 in last.shape:
         yield at_the_end(
             "softmax-over-one",
-            last.module or last.op,
+            where,
             Severity.ERROR,
             (Evidence("the output, whatever the input", seen.mean, 1.0, 0.5, _EXACT),),
             "a softmax normalizes over its axis, and that axis has one entry: the output is 1 and passes no gradient",
-            "use a sigmoid for one unit (or no activation, with binary_cross_entropy_with_logits)",
+            "use a sigmoid for one unit (or no activation, with binary_cross_entropy_with_logits); of scores to pool "
+            "by, normalize over the positions",
             "# replace the last Softmax by torch.nn.Sigmoid()",
         )
 

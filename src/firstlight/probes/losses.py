@@ -69,6 +69,8 @@ def read_loss(
     place = {"nll_loss": 6, "cross_entropy": 6, "mse_loss": 4}.get(op, 4)
     reduction = kwargs.get("reduction", args[place] if len(args) > place else "mean")
     reduction = reduction if isinstance(reduction, str) else ""
+    if op == "poisson_nll_loss" and not kwargs.get("log_input", args[2] if len(args) > 2 else True):
+        op = "poisson_nll_loss of rates"
     if not (isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)):
         return LossCall(op, reduction, None, None)
     of_output = prediction.layout is torch.strided and prediction.data_ptr() in outputs
