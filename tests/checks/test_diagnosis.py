@@ -557,3 +557,100 @@ def test_a_convolution_without_bias_in_a_plain_list_is_found_and_a_fixed_project
     weight = torch.randn(32, 64) / 8
     assert _findings(Net(weight)) == ()
     assert [f.code for f in _findings(Net(nn.Parameter(weight)))] == ["unregistered-layer"]
+
+
+def _log_likelihood(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    mean, log_std = f.chunk(2, 1)
+    return (-0.5 * ((y - mean) * torch.exp(-log_std)).square() - log_std).sum(1).mean()
+
+
+def test_a_likelihood_of_turned_sign_falls_without_end():
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4))
+    y = torch.randn(64, 2)
+    assert _regressed(model, y, lambda f, y: -_log_likelihood(f, y)) == []
+    assert _regressed(model, y, _log_likelihood) == [("flipped-loss", Severity.ERROR)]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda f, y: -f.mean(),  # a log-density
+        lambda f, y: (f[:, :1] * y[:, :1].sign()).mean(),  # a critic of real and made
+        lambda f, y: -(y[:, :1] * f.log_softmax(1)[:, :1]).mean(),  # a policy: advantages of both signs
+        lambda f, y: (f.exp() - y.abs() * f).mean(),  # Poisson
+    ],
+)
+def test_losses_that_may_fall_by_design_are_let_be(loss):
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4))
+    assert _regressed(model, torch.randn(64, 4), loss) == []
+
+
+class _Unscaled(nn.Module):
+    """Attention whose logits nobody divides by √d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(64, 64, bias=False) for _ in range(3))
+        self.head = nn.Linear(64, 10)
+        for layer in (self.q, self.k, self.v):
+            nn.init.normal_(layer.weight, std=64**-0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.layer_norm(x, (64,))
+        logits = self.q(x) @ self.k(x).transpose(1, 2)
+        return self.head((logits.softmax(-1) @ self.v(x)).mean(1))
+
+
+def test_attention_without_its_root_gets_queries_as_t5_draws_them():
+    torch.manual_seed(0)
+    model, x = _Unscaled(), torch.randn(32, 12, 64)
+    y = torch.arange(32) % 10
+    (found,) = fl.probe(model, x, y, F.cross_entropy).findings
+    assert found.code == "attention-collapse"
+    fl.apply_(model, found.fix(), seed=0)
+    assert float(model.q.weight.detach().std()) == pytest.approx(1 / 64, rel=0.1)
+    assert fl.probe(model, x, y, F.cross_entropy).findings == ()
+
+
+class _Factorization(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(40, 64), nn.Embedding(40, 64)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return (self.user(ids[:, 0]) * self.item(ids[:, 1])).sum(1)
+
+
+def test_tables_whose_products_are_too_wide_are_made_smaller_together():
+    torch.manual_seed(0)
+    model, ids = _Factorization(), torch.randint(40, (256, 2))
+    y = torch.randn(256)
+    (found,) = fl.probe(model, ids, y, F.mse_loss).findings
+    assert found.code == "large-head"
+    fl.apply_(model, found.fix(), seed=0)
+    assert float(model(ids).detach().std()) == pytest.approx(float(y.std()), rel=0.2)
+    assert fl.probe(model, ids, y, F.mse_loss).findings == ()
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(1, []), (-1, [("softmax-over-one", "score.weight")])])
+def test_scores_to_pool_by_are_normalized_over_positions(axis, expected):
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.score, self.head = nn.Linear(8, 1), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.view(len(x), 8, 8)
+            return self.head((self.score(x).softmax(axis) * x).sum(1))
+
+    assert [(f.code, f.where) for f in _findings(Pool())] == expected
+
+
+@pytest.mark.parametrize(("start", "expected"), [(math.log(14), []), (14.0, [("wrong-prior", Severity.ERROR)])])
+def test_a_count_is_no_log_rate(start, expected):
+    model = nn.Sequential(nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 1))
+    nn.init.constant_(model[2].bias, start)
+    counts = torch.poisson(torch.full((64, 1), 14.0), generator=torch.Generator().manual_seed(0))
+    assert _regressed(model, counts, F.poisson_nll_loss) == expected
+    rates = nn.Sequential(*model, nn.Softplus())
+    assert _regressed(rates, counts, lambda f, y: F.poisson_nll_loss(f, y, log_input=False)) == []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 from ..graphs import Role
+from ..initializers import Normal
+from ..plans import Plan
 from ..probes.records import Kind, Place
 from .cures import cure, described
 from .looking import Look, where_of
 from .records import Evidence, Finding, Severity
-from .repairs import replanned
+from .repairs import overridden, replanned
 
 ALIKE, SAME = 1e-4, 1e-6  # share of the signal that tells samples apart: a warning, an error
 _ASKING = frozenset({str(Role.QUERY), str(Role.KEY), str(Role.ATTENTION)})
+_USUAL = 2.5  # σ² · fan_in of every usual rule lies below
 _MAPS = 4  # weights that may stand right before an attention: q, k, v and what the positions bring
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
 
@@ -126,10 +130,24 @@ def _attention(look: Look) -> Iterator[Finding]:
             place.position,
             (Evidence("H / log T of the attention weights", seen.entropy, FOCUSED, 1.0, "Zhai et al. 2023"),),
             f"its logits are so large that each query looks at one key: {described(look.weight_of(before))}",
-            "divide the logits by √d, and draw queries and keys with σ² · fan_in = 1",
-            replanned(look.light, before.parameters),
+            "divide the logits by √d, and draw queries and keys with σ² · fan_in = 1; or, as T5 does, leave the logits "
+            "and draw queries with σ² = 1/(fan_in · d)",
+            _quieter(look, place, before),
         )
         return
+
+
+def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | str:
+    """Usual weights whose collapse no draw of their own scale mends get T5's queries: the model leaves √d out."""
+    near = [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
+    queries = [w for p in near if (w := look.weight_of(p)) is not None and w.role == str(Role.QUERY)]
+    if not queries or any(_gain(look, p) > _USUAL for p in near) or not place.shape:
+        return replanned(look.light, before.parameters)
+    heads = place.shape[1] if len(place.shape) == 4 else 1
+    query = queries[-1]
+    width = max(query.fan_out / heads, 1.0)
+    std = math.sqrt(1 / (query.fan_in * width))
+    return overridden(look.light, {query.name: Normal(std=std)}, "attention without 1/√d: Raffel et al. 2020, T5")
 
 
 def _asked_by(look: Look, place: Place) -> Place:

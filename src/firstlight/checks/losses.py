@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..initializers import Zeros
+from ..initializers import Constant, Normal, Zeros
+from ..plans import Plan
 from ..probes.records import Kind, Loss, Place
-from .looking import Look, rms, where_of
+from .looking import TABLES, Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
@@ -16,6 +17,7 @@ from .signal import grown_body
 
 EXCESS = 3.0  # excess of the first loss over chance, as a multiple of log C: a warning
 FAR = 10.0  # an error
+_BY_BIAS = 0.25  # share of the logits' second moment from which the bias makes it
 WIDE = 8.0  # standard deviation of binary logits, which rare positives and their bias hide from the loss
 _LARGE = 10.0  # rms before the head beyond which the body, not the head, makes the logits large
 _EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
@@ -28,6 +30,8 @@ _CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits", "nll_loss")
 _REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "")
 _LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that of the targets
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
+_RATE = 5.0  # excess of a log-rate over the logarithm of the mean count
+_LINEAR = 0.9  # the power of the distance below which a loss may fall
 _EXACT = "exact: by structure"
 
 
@@ -38,6 +42,7 @@ def rules(look: Look) -> Iterator[Finding]:
         yield from _raw(loss)
         yield from _reduction(look, loss)
         yield from _sign(loss)
+        yield from _falls(loss)
         yield from _start(look, loss)
 
 
@@ -106,6 +111,26 @@ def _sign(loss: Loss) -> Iterator[Finding]:
         )
 
 
+def _falls(loss: Loss) -> Iterator[Finding]:
+    """A hand-written loss that the outputs can lower without end: a likelihood of turned sign.
+
+    Proper losses end. The scores of critics and log-densities are linear in the outputs and no such loss, and a
+    policy's falls for the samples of negative advantage alone. Bound: a distance d lowers it by d^0.9 or more, for
+    every sample that was tried.
+    """
+    if loss.fall is None or loss.fall <= _LINEAR:
+        return
+    yield at_the_end(
+        "flipped-loss",
+        "loss",
+        Severity.ERROR,
+        (Evidence("power of the distance with which the loss falls", loss.fall, _LINEAR, 0.0, "bounded below"),),
+        "following its gradient every sample's outputs lower the loss without end: its sign was turned",
+        "minimize the negative log-likelihood: put the minus there, or take it away",
+        "# turn the sign of the loss",
+    )
+
+
 def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     """The first loss against chance: log C + s²/2 for C classes and logits of standard deviation s.
 
@@ -119,6 +144,8 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         return
     if loss.op in _REGRESSIONS:
         yield from _regression(look, loss)
+    if loss.op == "poisson_nll_loss":
+        yield from _counts(look, loss)
     head = look.head
     # Where it is weighed by hand afterwards (focal), what the theory says of these logits.
     value = {"mean": loss.value, "none": loss.expected}.get(loss.reduction)
@@ -138,7 +165,8 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     seen = head.forward
     spread = None if seen is None else seen.sample_spread
     bias = look.bias_of(head)
-    constant = spread is not None and spread < 0.1 and bias is not None and bias.second > 0
+    made = 0.0 if seen is None else seen.second
+    constant = spread is not None and spread < 0.1 and bias is not None and bias.second > _BY_BIAS * made
     severity = Severity.ERROR if excess > FAR * chance else Severity.WARNING
     evidence = (
         Evidence("loss at step 0", value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),
@@ -213,5 +241,36 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
         f"the outputs start {given.std / max(wanted.std, 1e-12):.3g} times as wide as the targets, so the first steps "
         "unlearn the draw",
         "draw the last weights smaller: a head of σ² · fan_in = 1, tables whose products have the targets' size",
-        replanned(look.light, place.parameters),
+        replanned(look.light, place.parameters) if look.head is not None else _shrunk(look, wanted.std / given.std),
     )
+
+
+def _counts(look: Look, loss: Loss) -> Iterator[Finding]:
+    """Log-rates whose bias starts far above the logarithm of the mean count: e to its power is the rate.
+
+    Bound: a factor e⁵ between the rate that the bias gives and the mean count.
+    """
+    bias = None if look.head is None else look.bias_of(look.head)
+    given, counts = loss.predictions, loss.targets
+    if bias is None or given is None or counts is None or counts.mean <= 0:
+        return
+    excess = given.mean - math.log(counts.mean)
+    if excess < _RATE or abs(bias.mean) < 0.5 * excess:
+        return
+    yield Finding(
+        "wrong-prior",
+        Severity.ERROR,
+        bias.name,
+        1.0,
+        (Evidence("mean of the log-rates − log of the mean count", excess, _RATE, 0.0, "a Poisson rate is e^output"),),
+        f"{bias.name} starts at {bias.mean:.3g}, a rate of e^{bias.mean:.3g}; the mean count is {counts.mean:.3g}",
+        f"start the output bias at log(mean count) = {math.log(counts.mean):.3g}",
+        overridden(look.light, {bias.name: Constant(math.log(counts.mean))}, "the logarithm of the mean count"),
+    )
+
+
+def _shrunk(look: Look, factor: float) -> Callable[[], Plan] | str:
+    """Embeddings whose products make the outputs, each smaller by the root of what the product is too large."""
+    tables = [w for w in look.light.weights if w.role in TABLES and w.trainable and w.second > 0]
+    decisions = {w.name: Normal(std=w.std * math.sqrt(factor)) for w in tables if w.std > 0}
+    return overridden(look.light, decisions, "products of the targets' size")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from ..graphs import Tape
-from ..graphs.ops import VIEWS
+from ..graphs.ops import VIEWS, words
 from ..graphs.tape import Flow
 from ..probes.records import Kind, Loss, Place
 from .looking import WEIGHTS, Look, rms, where_of
@@ -29,6 +29,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "logsigmoid": (-math.inf, 0.0),
     }
 )
+_JOINS = words("cat concat concatenate stack hstack vstack dstack column_stack")
 _REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _EXACT = "exact: by structure"
 
@@ -39,7 +40,8 @@ def rules(look: Look) -> Iterator[Finding]:
     last = _last_activation(look)
     loss = look.light.loss
     if last is not None:
-        yield from _over_one(last)
+        yield from _over_one(last, last.module or last.op)
+    yield from _pooled_over_one(look, last)
     if loss is None:
         return
     yield from _twice(loss, last)
@@ -62,11 +64,19 @@ def _last_activation(look: Look) -> Place | None:
 
 
 def _leaves(look: Look, place: Place) -> bool:
-    """Whether what a place makes is an output of the model, through views alone; unknown without a trace."""
+    """Whether what a place makes is an output of the model or a part of one; unknown without a trace."""
     tape = None if look.light.graph is None else look.light.graph.tape
     if tape is None or place.node is None:
         return True
-    return any(ref.node == place.node or _is_view_of(tape, ref.node, place.node) for ref in tape.outputs)
+    open_ends, seen = [ref.node for ref in tape.outputs], set[int]()
+    while open_ends:
+        node = open_ends.pop()
+        if node == place.node:
+            return True
+        if node not in seen and tape[node].op in VIEWS | _JOINS:
+            open_ends += [i for i in tape[node].inputs if tape[i].flow is Flow.DATA]
+        seen.add(node)
+    return False
 
 
 def at_the_end(
@@ -76,7 +86,16 @@ def at_the_end(
     return Finding(code, severity, where, 1.0, evidence, cause, remedy, code_text)
 
 
-def _over_one(last: Place) -> Iterator[Finding]:
+def _pooled_over_one(look: Look, last: Place | None) -> Iterator[Finding]:
+    """Scores of one unit, normalized over their own axis: a pooling by attention that took the wrong one."""
+    for place in look.light.of(Kind.SOFTMAX):
+        before = look.weight_before(place)
+        weight = look.weight_of(before)
+        if place is not last and weight is not None and weight.fan_out == 1 and before.kind is Kind.WEIGHT:
+            yield from _over_one(place, where_of(before))
+
+
+def _over_one(last: Place, where: str) -> Iterator[Finding]:
     """A softmax over one entry is 1 whatever its argument. Exact."""
     seen = last.forward
     if last.op != "softmax" or seen is None:
@@ -84,11 +103,12 @@ def _over_one(last: Place) -> Iterator[Finding]:
     if seen.mean == 1.0 and seen.second == 1.0 and seen.largest == 1.0 and last.shape and 1 in last.shape:
         yield at_the_end(
             "softmax-over-one",
-            last.module or last.op,
+            where,
             Severity.ERROR,
             (Evidence("the output, whatever the input", seen.mean, 1.0, 0.5, _EXACT),),
             "a softmax normalizes over its axis, and that axis has one entry: the output is 1 and passes no gradient",
-            "use a sigmoid for one unit (or no activation, with binary_cross_entropy_with_logits)",
+            "use a sigmoid for one unit (or no activation, with binary_cross_entropy_with_logits); of scores to pool "
+            "by, normalize over the positions",
             "# replace the last Softmax by torch.nn.Sigmoid()",
         )
 

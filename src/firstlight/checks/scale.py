@@ -36,7 +36,7 @@ def rules(look: Look) -> Iterator[Finding]:
     if look.light.origin is None:
         yield from _sines(look)
         yield from _loud(look)
-        yield from _drowned(look)
+        yield from _drowned(look) if look.traced else ()
         yield from _rates(look)
 
 

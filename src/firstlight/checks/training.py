@@ -293,6 +293,8 @@ def _small_updates(training: Training) -> Iterator[Finding]:
     ratio = _median(_ratios(recent, going))
     if not np.isfinite(ratio).any() or not np.nanmedian(ratio) < SMALL:
         return
+    if np.nanmax(ratio) > 100 * SMALL:  # some layer learns: the others wait behind a gate that starts at zero
+        return
     index = int(np.nanargmin(ratio))
     where, position = _where(training, index)
     yield Finding(

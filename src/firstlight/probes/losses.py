@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -23,12 +24,19 @@ LOSSES = words(
     "ctc_loss"
 )
 _MOST_CLASSES = 1000
+_SAMPLES = 8
+_SUDDEN = 9.0  # the power that stands for a fall beyond all numbers
+_STRAIGHT = 1e-3  # how far from its slope times the distance a linear loss may fall: rounding
 _VANISHES = 1e-4  # of a loss where outputs equal targets, relative to its value: rounding, and the ε of a root
 
 
 @dataclass(frozen=True, slots=True)
 class LossCall:
-    """A call that makes a loss, as observed: what it was given, and what theory says of it."""
+    """A call that makes a loss, as observed: what it was given, and what theory says of it.
+
+    Args:
+        of_output: whether it was given an output of the model as it is, or a view of it.
+    """
 
     op: str
     reduction: str
@@ -39,6 +47,8 @@ class LossCall:
     formula: str = ""
     classes: int = 0
     class_shares: tuple[float, ...] = ()
+    of_output: bool = False
+    fall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +60,20 @@ class _Theory:
     shares: tuple[float, ...] = ()
 
 
-def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> LossCall:
-    """What a call of a loss was given, and its theory where a formula is known."""
+def read_loss(
+    op: str, args: tuple[object, ...], kwargs: Mapping[str, object], outputs: Collection[int] = ()
+) -> LossCall:
+    """What a call of a loss was given, and its theory where a formula is known; ``outputs`` are their addresses."""
     prediction = args[0] if args else kwargs.get("input")
     target = args[1] if len(args) > 1 else kwargs.get("target")
     place = {"nll_loss": 6, "cross_entropy": 6, "mse_loss": 4}.get(op, 4)
     reduction = kwargs.get("reduction", args[place] if len(args) > place else "mean")
     reduction = reduction if isinstance(reduction, str) else ""
+    if op == "poisson_nll_loss" and not kwargs.get("log_input", args[2] if len(args) > 2 else True):
+        op = "poisson_nll_loss of rates"
     if not (isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)):
         return LossCall(op, reduction, None, None)
+    of_output = prediction.layout is torch.strided and prediction.data_ptr() in outputs
     with torch.no_grad():
         probabilities = op in ("nll_loss", "kl_div")
         own, given = values_of(prediction.detach(), logarithms=probabilities), values_of(target.detach())
@@ -67,11 +82,20 @@ def read_loss(op: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -
             ignored = kwargs.get("ignore_index", -100)
             theory = _THEORIES[op](prediction.detach(), target.detach(), ignored if isinstance(ignored, int) else -100)
     if theory is None:
-        return LossCall(op, reduction, own, given)
+        return LossCall(op, reduction, own, given, of_output=of_output)
     terms = _terms(op, prediction) if reduction == "sum" else 1
     trivial = None if theory.trivial is None else theory.trivial * terms
     return LossCall(
-        op, reduction, own, given, theory.expected * terms, trivial, theory.formula, theory.classes, theory.shares
+        op,
+        reduction,
+        own,
+        given,
+        theory.expected * terms,
+        trivial,
+        theory.formula,
+        theory.classes,
+        theory.shares,
+        of_output,
     )
 
 
@@ -100,10 +124,10 @@ def residual(loss_fn: Callable[..., object], outputs: object, targets: object, v
 
 
 def loss_record(value: float, calls: list[LossCall]) -> Loss:
-    """The record of a loss of this value; its theory where one call alone made it."""
+    """The record of a loss of this value: of the call given the model's outputs; its theory where one call made it."""
     if not calls:
         return Loss(value)
-    call = calls[-1]
+    call = next((c for c in calls if c.of_output), calls[-1])
     alone = len(calls) == 1
     return Loss(
         value,
@@ -116,7 +140,54 @@ def loss_record(value: float, calls: list[LossCall]) -> Loss:
         call.predictions,
         call.targets,
         call.class_shares,
+        call.fall,
     )
+
+
+def endless(loss_fn: Callable[..., object], outputs: object, targets: object) -> LossCall | None:
+    """A hand-written loss that falls without end as the outputs follow its gradient; ``None`` where it does not.
+
+    One sample at a time moves along its own gradient by 10³, 10⁴ and 10⁵ times its size. A loss that ends falls no
+    further; the power p of d in a fall d^p is log₁₀ of the quotient of the last two. A loss that is linear in the
+    outputs all the way (a critic's score, a log-density) falls so by design, and is left out.
+    """
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)) or outputs.dim() == 0:
+        return None
+    if not outputs.is_floating_point() or not outputs.numel():
+        return None
+    try:
+        with torch.enable_grad():
+            free = outputs.detach().clone().requires_grad_()
+            start: Any = loss_fn(free, targets)
+            slope = torch.autograd.grad(start, free)[0]
+        chosen = torch.linspace(0, len(free) - 1, min(len(free), _SAMPLES)).long().tolist()
+        powers = [_power(loss_fn, free.detach(), targets, slope, i, float(start.detach())) for i in chosen]
+    except Exception:  # a loss of the user's own may refuse anything
+        return None
+    found = [p for p in powers if p is not None]
+    return LossCall("", "", None, None, fall=min(found)) if found and len(found) == len(powers) else None
+
+
+def _power(
+    loss_fn: Callable[..., Any], outputs: torch.Tensor, targets: torch.Tensor, slope: torch.Tensor, i: int, at: float
+) -> float | None:
+    norm = float(slope[i].norm())
+    if not (norm > 0 and math.isfinite(norm)):
+        return None
+    size = 1.0 + float(outputs[i].abs().mean())
+    falls = []
+    for far in (1e3, 1e4, 1e5):
+        moved = outputs.clone()
+        moved[i] -= far * size / norm * slope[i]
+        with torch.no_grad():
+            falls.append(at - float(loss_fn(moved, targets)))
+    if math.inf in falls:
+        return _SUDDEN
+    if not all(f > 0 for f in falls) or falls[2] < 3 * falls[1]:
+        return None
+    if abs(falls[0] / (norm * 1e3 * size) - 1) < _STRAIGHT:
+        return None
+    return math.log10(falls[2] / falls[1])
 
 
 def values_of(tensor: torch.Tensor, *, logarithms: bool = False) -> Values:

@@ -106,6 +106,7 @@ class Observer(TorchFunctionMode):
         self._keys: dict[tuple[str, str, int], Seen] = {}
         self._deepest = 0
         self._own = False
+        self._given: frozenset[int] = frozenset()  # where the model's outputs lie
         names: dict[int, str] = {}
         held = list(slots(model))
         for slot in held:
@@ -127,6 +128,7 @@ class Observer(TorchFunctionMode):
     def put_output(self, out: object) -> None:
         """What the model gave."""
         tensor = first_tensor(out)
+        self._given = frozenset(t.data_ptr() for t in tensors_in(out) if t.layout is torch.strided)
         if tensor is not None:
             trail = self._trail(tensor)
             self._follower.restart()
@@ -178,7 +180,7 @@ class Observer(TorchFunctionMode):
         read = tensors_in((args, kwargs))
         trails = [self._trail(t) for t in read]
         if op in LOSSES and not self.again:
-            self.found.losses.append(read_loss(op, args, kwargs))
+            self.found.losses.append(read_loss(op, args, kwargs, self._given))
         out = func(*args, **kwargs)
         made = tensors_in(out)
         if not made or not read:

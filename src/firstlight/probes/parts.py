@@ -259,6 +259,8 @@ class Loss:
         classes: how many the loss tells apart, 0 for a regression.
         predictions, targets: what the call was given.
         class_shares: the share of each class in the targets, up to 1000 classes; () for a regression.
+        fall: of a loss written by hand, the power of the distance with which it falls along its own gradient without
+            end, the lowest of some samples; ``None`` where it ends, as it should, or is linear in the outputs.
     """
 
     value: float
@@ -271,6 +273,7 @@ class Loss:
     predictions: Values | None = None
     targets: Values | None = None
     class_shares: tuple[float, ...] = ()
+    fall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
