@@ -285,27 +285,27 @@ class Observer(TorchFunctionMode):
                 known.calls += 1
                 self._repeated(known, value, unit)
             elif not known.hooked:
-                self._hook(known, hooked, unit)
+                self._hook(known, hooked, self._form(hooked, unit))
             return None
         if self.again:
             return None
-        form = form_of(tuple(value.shape), self._batch, unit)
-        dtype = str(value.dtype).removeprefix("torch.")
+        form, dtype = self._form(value, unit), str(value.dtype).removeprefix("torch.")
         seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence)
-        with self.aside():
-            x = part(value, form, self._batch, self._limits)
-            self._forward.add(x, looked(value, x, op), partial(setattr, seen, "forward"))
+        self._add_value(value, form, op, partial(setattr, seen, "forward"))
         self._keys[key] = seen
         self.found.places.append(seen)
-        self._hook(seen, hooked, unit)
+        self._hook(seen, hooked, form)
         return seen
+
+    def _form(self, value: torch.Tensor, unit: int) -> Form:
+        return form_of(tuple(value.shape), self._batch, unit)
 
     def _repeated(self, seen: Seen, value: torch.Tensor, unit: int) -> None:
         """Keep the latest value of a call that runs again; the first gradient to arrive is that to the last of them."""
         seen.latest = (value.detach(), unit)
         if not value.requires_grad:
             return
-        form = form_of(tuple(value.shape), self._batch, unit)
+        form = self._form(value, unit)
 
         def arrived(gradient: torch.Tensor | None) -> None:
             if gradient is not None and not seen.returned:
@@ -319,11 +319,13 @@ class Observer(TorchFunctionMode):
         for seen in self.found.places:
             if seen.latest is not None:
                 value, unit = seen.latest
-                form = form_of(tuple(value.shape), self._batch, unit)
-                with self.aside():
-                    x = part(value, form, self._batch, self._limits)
-                    self._forward.add(x, looked(value, x, seen.op), partial(setattr, seen, "last_forward"))
+                self._add_value(value, self._form(value, unit), seen.op, partial(setattr, seen, "last_forward"))
                 seen.latest = None
+
+    def _add_value(self, value: torch.Tensor, form: Form, op: str, put: Callable[[Forward], None]) -> None:
+        with self.aside():
+            x = part(value, form, self._batch, self._limits)
+            self._forward.add(x, looked(value, x, op), put)
 
     def _add_gradient(self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None]) -> None:
         # A gradient comes while the mode watches: of a plain one its calls need not pass here to be let through.
@@ -346,17 +348,15 @@ class Observer(TorchFunctionMode):
         finally:
             self._own = before
 
-    def _hook(self, seen: Seen, tensor: torch.Tensor, unit: int) -> None:
+    def _hook(self, seen: Seen, tensor: torch.Tensor, form: Form) -> None:
         """Take the gradient's statistics when it comes; an input's own gradient is not asked for."""
         if not tensor.requires_grad or seen.kind is Kind.INPUT:
             return
         seen.hooked = True
-        form: Form = form_of(tuple(tensor.shape), self._batch, unit)
 
         def arrived(gradient: torch.Tensor | None) -> None:
-            if gradient is None:
-                return  # a function of the user's own gives none
-            self._add_gradient(gradient, form, partial(setattr, seen, "backward"))
+            if gradient is not None:  # a function of the user's own may give none
+                self._add_gradient(gradient, form, partial(setattr, seen, "backward"))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 

@@ -140,8 +140,8 @@ def _weigh(
 ) -> Weight:
     parameter, tensor, w, gradient = t.parameter, t.live, t.values, t.gradient
     of_value, of_gradient = t.of_values, t.of_gradient
-    rows, stacked = _rows(w, parameter), _blocks(w, parameter)
-    twin = _twins(rows, None) if of_value.alike else 0
+    rows = _rows(w, parameter) if of_value.alike else None
+    twin = _twins(rows, None)
     options = None if updates is None else updates.of(tensor)
     second = of_value.second
     step = None if updates is None or gradient is None else updates.first(tensor, gradient)
@@ -182,10 +182,10 @@ def _weigh(
         update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
         lr=float(lr) if isinstance(lr, int | float | torch.Tensor) else None,
-        units=0 if rows is None else rows.shape[0],
+        units=w.shape[parameter.layout.out_axis or 0] if _has_rows(w, parameter) else 0,
         twins=twin,
         gradient_twins=_twins(rows, _rows(whole(gradient), parameter)) if twin and gradient is not None else 0,
-        twin_blocks=0 if of_value.constant else _twins(stacked, None),
+        twin_blocks=0 if of_value.constant else _twins(_blocks(w, parameter), None),
         duplicate_of="" if of_value.constant or w.numel() < 2 else copies.earlier(parameter.name, w, of_value),
         packaged=parameter.name in installed,
     )
