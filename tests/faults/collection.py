@@ -31,7 +31,9 @@ STEP_0: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "step 0")
 TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
-BLIND: tuple[Program, ...] = tuple(p for module in (vision, language, science, mixed, students) for p in programs_of(module))
+BLIND: tuple[Program, ...] = tuple(
+    p for module in (vision, language, science, mixed, students) for p in programs_of(module)
+)
 """By authors who knew the codes and not the rules."""
 WATCHED: tuple[Program, ...] = tuple(programs_of(training_more))
 """Trainings that the watch alone can judge, faulty and healthy; a probe of step 0 has nothing to say of them."""
