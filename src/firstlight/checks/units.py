@@ -216,7 +216,7 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
         for w in look.light.weights
         if w.role == str(Role.NORM_SCALE) and w.constant and w.second == 0 and w.branch is None and w.name in joined
     ]
-    zero = [w for w in zero if any(p.weight == w.name and rms(p) == 0 for p in look.light.of(Kind.NORM))]
+    zero = [w for w in zero if any(p.weight == w.name and _is_constant(p) for p in look.light.of(Kind.NORM))]
     if zero:
         place = next(p for p in look.light.of(Kind.NORM) if p.weight == zero[0].name)
         yield Finding(
@@ -229,3 +229,8 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
             "set the scale to one",
             overridden(look.light, {w.name: Ones() for w in zero}, "a norm starts as the identity"),
         )
+
+
+def _is_constant(place: Place) -> bool:
+    """Whether every unit has one value on the whole batch: zero, or the norm's shift."""
+    return rms(place) == 0 or (place.forward is not None and place.forward.constant == 1.0)
