@@ -654,3 +654,50 @@ def test_a_count_is_no_log_rate(start, expected):
     assert _regressed(model, counts, F.poisson_nll_loss) == expected
     rates = nn.Sequential(*model, nn.Softplus())
     assert _regressed(rates, counts, lambda f, y: F.poisson_nll_loss(f, y, log_input=False)) == []
+
+
+def test_two_tables_of_zeros_hold_each_other_back():
+    model = _Factorization()
+    for table in (model.user, model.item):
+        nn.init.zeros_(table.weight)
+    ids, y = torch.randint(40, (256, 2)), torch.randn(256)
+    assert [f.code for f in fl.probe(model, ids, y, F.mse_loss).findings] == ["constant-init"]
+    nn.init.normal_(model.item.weight)  # then the other one gets its gradient
+    assert fl.probe(model, ids, y, F.mse_loss).findings == ()
+
+
+def test_cells_in_a_plain_list_are_found():
+    class Net(nn.Module):
+        def __init__(self, kept) -> None:
+            super().__init__()
+            self.cells, self.head = kept([nn.GRUCell(8, 8), nn.GRUCell(8, 8)]), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = [x.new_zeros(len(x), 8) for _ in self.cells]
+            for step in x.view(len(x), 8, 8).unbind(1):
+                for i, cell in enumerate(self.cells):
+                    h[i] = cell(step if i == 0 else h[i - 1], h[i])
+            return self.head(h[-1])
+
+    assert [f.code for f in _findings(Net(list))] == ["unregistered-layer"]
+    assert _findings(Net(nn.ModuleList)) == ()
+
+
+def test_a_saturated_tanh_behind_a_gate_is_named():
+    class Gated(nn.Module):
+        def __init__(self, std: float) -> None:
+            super().__init__()
+            self.filter, self.gate, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+            nn.init.normal_(self.filter.weight, std=std)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.filter(x)) * torch.sigmoid(self.gate(x)))
+
+    assert _findings(Gated(0.1)) == ()
+    assert [(f.code, f.where) for f in _findings(Gated(1.0))] == [("saturation", "filter.weight")]
+
+
+def test_a_norm_whose_scale_and_shift_are_swapped_is_named():
+    model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+    nn.init.zeros_(model[1].weight), nn.init.ones_(model[1].bias)
+    assert [(f.code, f.where) for f in _findings(model)] == [("zero-norm-scale", "1.weight")]

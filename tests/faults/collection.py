@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    everyday,
     faulty_outputs,
     faulty_reach,
     faulty_scale,
@@ -32,7 +33,7 @@ TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
 BLIND: tuple[Program, ...] = tuple(
-    p for module in (vision, language, science, mixed, students) for p in programs_of(module)
+    program for module in (vision, language, science, mixed, students, everyday) for program in programs_of(module)
 )
 """By authors who knew the codes and not the rules."""
 WATCHED: tuple[Program, ...] = tuple(programs_of(training_more))

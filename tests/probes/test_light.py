@@ -192,3 +192,22 @@ def test_the_public_verb_measures_and_diagnoses() -> None:
     assert light.bare() == measure(small(), X, Y).bare()
     assert str(light.findings) in str(light)
     assert fl.probe.compare({"a": light})["a"] is light
+
+
+def test_a_loop_shows_its_first_and_last_turn():
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(5):
+                x = self.layer(x)
+            return x
+
+    torch.manual_seed(0)
+    light = measure(Loop(), torch.randn(32, 8), torch.randn(32, 8))
+    assert Light.from_json(light.to_json()).places == light.places
+    row = next(line for line in light.table().split("\n") if line.startswith("layer ↻5"))
+    assert row.count("→") == 2
+    assert "turns of a loop" in light.table()

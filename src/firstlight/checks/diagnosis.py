@@ -40,7 +40,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = MappingProxyType(
         "non-finite-gradients": frozenset({"exploding-gradient", "vanishing-gradient"}),
         "constant-init": _LOST | {"symmetric-units", "exploding-forward", "saturation", "large-head"},
         "symmetric-units": frozenset({"rank-collapse", "duplicated-draws"}),
-        "zero-norm-scale": _LOST,
+        "zero-norm-scale": _LOST | {"saturation"},
         "dead-units": _LOST | {"wrong-prior"},
         "unnormalized-inputs": words(
             "saturation exploding-forward vanishing-forward large-head dead-units exploding-gradient rank-collapse "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ..graphs import Node, Role, Tape
-from ..graphs.ops import CONVS, TRANSPOSED_CONVS, words
+from ..graphs.ops import words
 from ..graphs.tape import Flow
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
@@ -184,7 +184,7 @@ def _unregistered(look: Look) -> Iterator[Finding]:
     found = [] if tape is None else [n for n in tape if _is_foreign(tape, n)]
     if tape is None or not found:
         return
-    shapes = [ref.shape for n in found if (ref := n.tensor("weight", 1)) is not None]
+    shapes = [tape[i].shape for n in found for i in n.inputs if tape[i].parameter]
     yield Finding(
         "unregistered-layer",
         Severity.ERROR,
@@ -199,9 +199,7 @@ def _unregistered(look: Look) -> Iterator[Finding]:
 
 
 def _is_foreign(tape: Tape, node: Node) -> bool:
-    weight = node.tensor("weight", 1)
-    called = node.op in ("linear", "embedding") or node.op in CONVS | TRANSPOSED_CONVS
-    return called and weight is not None and tape[weight.node].parameter
+    return any(tape[i].parameter for i in node.inputs)
 
 
 def _frozen(look: Look) -> Iterator[Finding]:

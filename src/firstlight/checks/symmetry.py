@@ -42,6 +42,7 @@ def _constant(look: Look) -> Iterator[Finding]:
     """
     found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
     found = [w for w in found if not _is_factor(look, w)]
+    found += [w for w in look.light.weights if w.role in TABLES and w.constant and w.trainable and w.grad_zeros == 1.0]
     opening = any(w.second == 0 and w.grad_zeros is not None and w.grad_zeros < 1 for w in found)
     stuck = [w for w in found if _stays(w) and not (opening and w.second == 0 and w.grad_zeros == 1.0)]
     parting = [w for w in found if w.second > 0 and w.units > 1]

@@ -111,14 +111,16 @@ def _saturated(look: Look) -> Iterator[Finding]:
     """Values on the flat part of a tanh or sigmoid within the network, |φ'| below 5 % of its maximum.
 
     Bounds: 25 % of the values (warning), 50 % (error). A tanh of arguments N(0, q) has 3 % at q = 1, 22 % at q = 3.16
-    and half at q = 10; a sigmoid half at q = 42. Gates and outputs do not count.
+    and half at q = 10; a sigmoid half at q = 42. Gates and outputs do not count; a tanh off the trunk, which a gate
+    multiplies, from 50 % on.
     """
     head = look.head
-    for place in look.trunk:
+    aside = [p for p in look.light.of(Kind.ACTIVATION) if p.op == "tanh" and p not in look.trunk]
+    for place in (*look.trunk, *aside):
         seen = place.forward
         if seen is None or seen.saturated is None or (head is not None and place.index > head.index):
             continue
-        if seen.saturated <= FLAT:
+        if seen.saturated <= (MOSTLY_FLAT if place in aside else FLAT):
             continue
         before = look.weight_before(place)
         weight, bias = look.weight_of(before), look.bias_of(before)
@@ -220,7 +222,7 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
         for w in look.light.weights
         if w.role == str(Role.NORM_SCALE) and w.constant and w.second == 0 and w.branch is None and w.name in joined
     ]
-    zero = [w for w in zero if any(p.weight == w.name and rms(p) == 0 for p in look.light.of(Kind.NORM))]
+    zero = [w for w in zero if any(p.weight == w.name and _is_constant(p) for p in look.light.of(Kind.NORM))]
     if zero:
         place = next(p for p in look.light.of(Kind.NORM) if p.weight == zero[0].name)
         yield Finding(
@@ -233,3 +235,8 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
             "set the scale to one",
             overridden(look.light, {w.name: Ones() for w in zero}, "a norm starts as the identity"),
         )
+
+
+def _is_constant(place: Place) -> bool:
+    """Whether every unit has one value on the whole batch: zero, or the norm's shift."""
+    return rms(place) == 0 or (place.forward is not None and place.forward.constant == 1.0)

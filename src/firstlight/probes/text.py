@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..reports.grids import profile
 from ..reports.names import cut_front, in_one, unnumbered
 from ..reports.text import counted, table
-from .parts import Kind, Place
+from .parts import Backward, Forward, Kind, Place
 
 if TYPE_CHECKING:
     from .records import Light
@@ -125,13 +125,18 @@ def _of(name: str, write: Callable[[float | None], str], *kinds: Kind) -> Callab
     return lambda p: "" if p.forward is None or (kinds and p.kind not in kinds) else write(getattr(p.forward, name))
 
 
+def _turns(first: Forward | Backward | None, last: Forward | Backward | None) -> str:
+    """The second moment; of a call that runs again and again, at its first and at its last turn."""
+    return " → ".join(number(s.second) for s in (first, last) if s is not None)
+
+
 COLUMNS = (
-    Column("place", lambda p: p.label, 0),
+    Column("place", lambda p: p.label + (f" ↻{p.calls}" if p.last_forward else ""), 0),
     Column("call", lambda p: p.op, 1),
     Column("shape", lambda p: "×".join(map(str, p.shape)), 9),
     Column("mean", _of("mean", number), 8),
-    Column("E[x²]", _of("second", number), 0),
-    Column("E[g²]", lambda p: "" if p.backward is None else number(p.backward.second), 0),
+    Column("E[x²]", lambda p: _turns(p.forward, p.last_forward), 0),
+    Column("E[g²]", lambda p: _turns(p.backward, p.last_backward), 0),
     Column("zeros", _of("zeros", share), 5),
     Column("dead", _of("dead", share, Kind.ACTIVATION), 3),
     Column("flat", _of("saturated", share), 4),
@@ -153,6 +158,11 @@ _WORDS = {
 def legend(titles: Sequence[str]) -> str:
     """What the columns of these titles hold."""
     return "; ".join(words for title, words in _WORDS.items() if title in titles)
+
+
+def _loops(light: Light) -> str:
+    """What marks a loop, where there is one."""
+    return "; ↻: turns of a loop, its first → its last" if any(p.last_forward for p in light.places) else ""
 
 
 def places_table(light: Light, width: int, *, collapse: bool | None = None) -> str:
@@ -177,7 +187,7 @@ def places_table(light: Light, width: int, *, collapse: bool | None = None) -> s
         room = max(longest - over, 8)
         rows = [[cut_front(row[0], room), *row[1:]] for row in rows]
         shown = table([c.title for c in columns], rows, left=2)
-    return "\n".join([shown, *_wrapped(legend([c.title for c in columns]), width)])
+    return "\n".join([shown, *_wrapped(legend([c.title for c in columns]) + _loops(light), width)])
 
 
 def grouped(places: Sequence[Place]) -> list[list[Place]]:
