@@ -58,7 +58,8 @@ def measure(
         inputs: one batch, as the model is called: a tensor, a tuple of positional or a dict of keyword arguments.
         targets: what the loss compares with.
         loss_fn: called with (outputs, targets), or with the outputs alone where there are no targets; gives a scalar.
-            One of the user's own is called once more, with the targets as outputs, to see whether it compares the two.
+            One of the user's own is called some times more, with other outputs: whether it compares them with the
+            targets, and whether it is bounded below.
             Without it: the output's own ``loss``, cross-entropy for whole numbers, squared error for real ones; and
             without targets a random projection of the outputs takes the loss's place.
         optimizer: the one that will train the model: its first update is set beside each weight.

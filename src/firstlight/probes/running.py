@@ -129,7 +129,7 @@ def run_watched(
         observer.put_output(out)
         loss, projected = _loss(out, targets, loss_fn, call.batch)
         value = None if projected else float(loss.detach())
-        if value is not None and loss_fn is not None and not observer.found.losses:
+        if value is not None and loss_fn is not None and not observer.found.losses and not whole:
             with observer.aside():
                 by_hand = residual(loss_fn, out, targets, value) or endless(loss_fn, out, targets)
             observer.found.losses += [by_hand] if by_hand else []
