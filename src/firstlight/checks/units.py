@@ -17,6 +17,8 @@ FLAT, MOSTLY_FLAT = 0.25, 0.5  # share of saturated values: a warning, an error
 _FEWEST_UNITS, _FEWEST_ROWS = 8, 16
 _FEW_DIRECTIONS = 3.0  # effective rank of what arrives
 _SIGMOID_FLAT, _TANH_FLAT = 4.357, 2.178  # |z| where φ' falls below 5 % of its maximum
+_TS = tuple((i + 0.5) / 50 for i in range(-400, 400))
+_DENSITIES = tuple(math.exp(-t * t / 2) for t in _TS)
 _CAN_DIE = ("relu", "relu6", "threshold", "clamp", "clamp_min", "hardtanh", "hardsigmoid", "hardswish")
 
 
@@ -44,13 +46,13 @@ def expected_dead(cosine: float, rows: int) -> float:
     if cosine <= 0:
         return 0.5**rows
     slope = math.sqrt(min(cosine, 1 - 1e-12) / (1 - min(cosine, 1 - 1e-12)))
-    total = weight = 0.0
-    for i in range(-400, 400):
-        t = (i + 0.5) / 50
-        density = math.exp(-t * t / 2)
-        total += density * (math.erfc(t * slope / math.sqrt(2)) / 2) ** rows
-        weight += density
-    return total / weight
+    total = 0.0
+    for t, density in zip(_TS, _DENSITIES, strict=True):
+        below = (math.erfc(t * slope / math.sqrt(2)) / 2) ** rows
+        if not below:
+            break  # and so it is for all that is larger
+        total += density * below
+    return total / sum(_DENSITIES)
 
 
 def _dead(look: Look) -> Iterator[Finding]:
@@ -68,11 +70,13 @@ def _dead(look: Look) -> Iterator[Finding]:
         before = look.weight_before(place)
         if look.is_zero(before) or (before.forward is not None and before.forward.second == 0):
             continue
+        all_dead = seen.dead == 1.0
+        if not all_dead and (seen.units < _FEWEST_UNITS or seen.dead <= MORE_DEAD):
+            continue  # whatever share is expected
         expected = _expected_at(before, seen.rows)
         bound = expected + max(MORE_DEAD, 3 * math.sqrt(expected * (1 - expected) / seen.units))
         surely = 0.5 + 3 * 0.5 / math.sqrt(seen.units)
-        all_dead = seen.dead == 1.0
-        if not all_dead and (seen.units < _FEWEST_UNITS or seen.dead <= bound):
+        if not all_dead and seen.dead <= bound:
             continue
         bias = look.bias_of(before)
         shifted = bias is not None and abs(bias.mean) > 3 * bias.std and bias.mean < 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import final
+from functools import lru_cache
+from typing import Any, final
 
 from torch import nn
 
@@ -55,7 +56,12 @@ def matches(pattern: str, name: str, module_types: tuple[str, ...], local_name: 
 
 def type_names(module: nn.Module) -> tuple[str, ...]:
     """The names a rule may call a module by: its class, then its bases, nearest first; FSDP2's own are left out."""
-    bases = (t for t in type(module).__mro__ if issubclass(t, nn.Module) and t is not nn.Module)
+    return _names(type(module))  # type: ignore[arg-type]
+
+
+@lru_cache(256)
+def _names(kind: Any) -> tuple[str, ...]:
+    bases = (t for t in kind.__mro__ if issubclass(t, nn.Module) and t is not nn.Module)
     return tuple(t.__name__ for t in bases if not t.__module__.startswith("torch.distributed.fsdp"))
 
 

@@ -61,10 +61,12 @@ def tensors_in(value: object) -> list[torch.Tensor]:
     """The tensors within nested values, in order; dataclasses and mappings are looked into."""
     if isinstance(value, torch.Tensor):
         return [value]
-    if isinstance(value, Mapping):
-        return [t for key, part in value.items() if key != "past_key_values" for t in tensors_in(part)]
     if isinstance(value, list | tuple):
         return [t for part in value for t in tensors_in(part)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return []
+    if isinstance(value, Mapping):
+        return [t for key, part in value.items() if key != "past_key_values" for t in tensors_in(part)]
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:
         return [t for field in fields for t in tensors_in(getattr(value, field, None))]

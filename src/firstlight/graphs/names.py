@@ -38,4 +38,4 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def join(prefix: str, name: str | None) -> str:
     """The dotted path of ``name`` below ``prefix``; either may be empty."""
-    return ".".join(part for part in (prefix, name) if part)
+    return f"{prefix}.{name}" if prefix and name else prefix or name or ""

@@ -63,12 +63,13 @@ def joins(tape: Tape) -> Mapping[int, Join]:
 
 
 def _found(tape: Tape) -> dict[int, Join]:
+    found: dict[int, Join] = {}
+    sums = [node for node in tape if node.flow is Flow.DATA and node.op in SUMS]
+    if not sums:
+        return found
     before, weights = _ancestors(tape)
     readers = tape.readers()
-    found: dict[int, Join] = {}
-    for node in tape:
-        if node.flow is not Flow.DATA or node.op not in SUMS:
-            continue
+    for node in sums:
         data = [o.ref for o in node.operands if tape[o.ref.node].flow is Flow.DATA]
         if len(data) != 2 or data[0].shape != data[1].shape or len(node.shape) < 2:
             continue

@@ -76,6 +76,7 @@ class Node:
         training: whether that module was in training mode (dropout and batch norm ask).
         parameter: of a constant, whether it is a trainable parameter that no module of the model holds.
         guess: what was guessed to get past it ("" for nothing): a value that depends on data, a shape no kernel gives.
+        operands: the tensors it read, in the order of its arguments; ``inputs`` the nodes it read, each once.
     """
 
     id: int
@@ -93,6 +94,8 @@ class Node:
     training: bool = False
     parameter: bool = False
     guess: str = ""
+    operands: tuple[Operand, ...] = field(init=False, repr=False)
+    inputs: tuple[int, ...] = field(init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,19 +107,13 @@ class Node:
         """Whether nothing was called: it stands on the tape for others to read."""
         return self.function is None
 
-    @property
-    def operands(self) -> tuple[Operand, ...]:
-        """The tensors it read, in the order of its arguments."""
+    def __post_init__(self) -> None:
         found: list[Operand] = []
         named: list[tuple[int | str, object]] = [*enumerate(self.args), *self.kwargs.items()]
         for slot, argument in named:
             found += (Operand(slot, i, ref) for i, ref in enumerate(refs(argument)))
-        return tuple(found)
-
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """The nodes it read, in order, each once."""
-        return tuple(dict.fromkeys(n for operand in self.operands for n in operand.ref.nodes))
+        object.__setattr__(self, "operands", tuple(found))
+        object.__setattr__(self, "inputs", tuple(dict.fromkeys(n for o in found for n in o.ref.nodes)))
 
     def argument(self, name: str, position: int, default: object = None) -> object:
         """An argument by its keyword or its position."""

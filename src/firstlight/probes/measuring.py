@@ -28,7 +28,7 @@ from .records import Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
 from .spectra import jacobian_of
 from .statistics import Limits
-from .untouched import kept_randomness, untouched
+from .untouched import kept_randomness, seed_all, untouched
 from .updates import updates_of
 from .weighing import weigh
 
@@ -96,7 +96,7 @@ def measure(
     updates = updates_of(optimizer, lr, model)
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
-        torch.manual_seed(seed)
+        seed_all(seed)
         try:
             ran = _ran(model, call, own_targets, loss_fn, limits)
         except BaseException:
@@ -200,7 +200,8 @@ def _short(error: Exception) -> str:
 
 def _ran(model: nn.Module, call: Call, targets: Any, loss_fn: LossFunction | None, limits: Limits) -> Ran:
     """Forward and backward; the backward a whole one where the model's shards need it."""
-    sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    sharded = spread and any(hasattr(p, "full_tensor") for p in model.parameters())
     return run_watched(model, call, targets, loss_fn, limits, whole=sharded)
 
 
@@ -222,7 +223,7 @@ def _origin(model: nn.Module, call: Call, ran: Ran, seed: int) -> Origin | None:
     if held is not None:
         return held
     follower = Follower(model)
-    torch.manual_seed(seed)
+    seed_all(seed)
     try:
         with Finder(follower), follower.followed(), torch.no_grad():
             call.on(model)

@@ -1,4 +1,4 @@
-"""One forward of the real model, watched call by call: statistics are taken while a tensor is there, none is kept.
+"""One forward of the real model, watched call by call: large tensors are looked at while they are there, none is kept.
 
 A function mode sees every call of a torch function. What comes from the inputs, what from weights, how many weight
 calls lie behind a value and which axis holds its units is carried along with the tensors. ``measuring`` runs it.
@@ -7,8 +7,9 @@ calls lie behind a value and which axis holds its units is carried along with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -35,7 +36,8 @@ from .following import Follower, Visit, first_tensor
 from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
 from .parts import Backward, Forward, Kind
-from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, part
+from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, looked, part
+from .together import Together
 
 _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
 _UNITS_LAST = words("linear layer_norm rms_norm scaled_dot_product_attention lstm gru rnn_tanh rnn_relu") | (
@@ -68,13 +70,15 @@ class Seen:
     shape: tuple[int, ...]
     dtype: str
     occurrence: int
-    forward: Forward | None
+    forward: Forward | None = None
+    entropy: float | None = None
     backward: Backward | None = None
     calls: int = 1
     hooked: bool = False
     latest: tuple[torch.Tensor, int] | None = None  # of a repeated call: the last value, and the axis of its units
     last_forward: Forward | None = None
     last_backward: Backward | None = None
+    returned: bool = False  # of a repeated call: whether a gradient has come to one of the later values
 
 
 @dataclass(slots=True)
@@ -96,6 +100,7 @@ class Observer(TorchFunctionMode):
         self.hidden = False  # whether a weight ran with gradients off
         self._follower = follower
         self._batch, self._limits = batch, limits
+        self._forward, self._backward = Together(forward_statistics), Together(backward_statistics)
         self._trails: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._names: dict[Callable[..., object], str] = {}
         self._keys: dict[tuple[str, str, int], Seen] = {}
@@ -103,14 +108,15 @@ class Observer(TorchFunctionMode):
         self._own = False
         self._given: frozenset[int] = frozenset()  # where the model's outputs lie
         names: dict[int, str] = {}
-        for slot in slots(model):
+        held = list(slots(model))
+        for slot in held:
             if not slot.is_buffer:
                 known = names.get(id(slot.tensor))
                 names[id(slot.tensor)] = slot.name if known is None else min(known, slot.name)
             else:
                 self._trails[slot.tensor] = Trail(False)
         self._parameters = names
-        self._aliases = {s.name: names[id(s.tensor)] for s in slots(model) if not s.is_buffer}
+        self._aliases = {s.name: names[id(s.tensor)] for s in held if not s.is_buffer}
 
     def put_inputs(self, inputs: object) -> None:
         """The model's inputs: what is made of them is data."""
@@ -126,8 +132,17 @@ class Observer(TorchFunctionMode):
         if tensor is not None:
             trail = self._trail(tensor)
             self._follower.restart()
-            self._read_latest()
+            self._add_latest()
             self._place("output", Kind.OUTPUT, (), trail.depth, tensor, 0, tensor, unit=trail.unit)
+
+    def settle(self) -> None:
+        """Look at what still waits, once no more can come."""
+        with self.aside(), torch._C.DisableTorchFunction():
+            self._forward.settle()
+            self._backward.settle()
+        for seen in self.found.places:
+            if seen.forward is not None and seen.entropy is not None:
+                seen.forward = replace(seen.forward, entropy=seen.entropy)
 
     def left(self, visit: Visit, module: nn.Module, out: object) -> None:
         """A module returned: one that hides its calls (scripted, a kernel of its own) is a place itself."""
@@ -238,16 +253,15 @@ class Observer(TorchFunctionMode):
         pairs = [(t, n) for t, tr in zip(read, trails, strict=True) if not tr.data for n in tr.weights]
         names = tuple(dict.fromkeys(n for _, n in sorted(pairs, key=lambda p: -p[0].dim())))
         seen = self._place(op, kind, names, trail.depth, out, occurrence, out, unit=trail.unit)
-        if seen is None or seen.forward is None:
+        if seen is None:
             return
         if kind is Kind.SOFTMAX:
             axis = kwargs.get("dim", args[1] if len(args) > 1 else -1)
             logs = out if op == "log_softmax" else out.detach().log()
-            h = entropy(logs, axis if isinstance(axis, int) else -1)
-            seen.forward = replace(seen.forward, entropy=h)
+            seen.entropy = entropy(logs, axis if isinstance(axis, int) else -1)
         elif op in ATTENTION or op == _MHA:
             with self.aside():
-                seen.forward = replace(seen.forward, entropy=attention_entropy(op, args, kwargs))
+                seen.entropy = attention_entropy(op, args, kwargs)
 
     def _place(
         self,
@@ -271,44 +285,54 @@ class Observer(TorchFunctionMode):
                 known.calls += 1
                 self._repeated(known, value, unit)
             elif not known.hooked:
-                self._hook(known, hooked, unit)
+                self._hook(known, hooked, self._form(hooked, unit))
             return None
         if self.again:
             return None
-        form = form_of(tuple(value.shape), self._batch, unit)
-        with self.aside():
-            forward = forward_statistics(value, part(value, form, self._batch, self._limits), op)
-        dtype = str(value.dtype).removeprefix("torch.")
-        seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence, forward)
+        form, dtype = self._form(value, unit), str(value.dtype).removeprefix("torch.")
+        seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence)
+        self._add_value(value, form, op, partial(setattr, seen, "forward"))
         self._keys[key] = seen
         self.found.places.append(seen)
-        self._hook(seen, hooked, unit)
+        self._hook(seen, hooked, form)
         return seen
+
+    def _form(self, value: torch.Tensor, unit: int) -> Form:
+        return form_of(tuple(value.shape), self._batch, unit)
 
     def _repeated(self, seen: Seen, value: torch.Tensor, unit: int) -> None:
         """Keep the latest value of a call that runs again; the first gradient to arrive is that to the last of them."""
         seen.latest = (value.detach(), unit)
         if not value.requires_grad:
             return
-        form = form_of(tuple(value.shape), self._batch, unit)
+        form = self._form(value, unit)
 
         def arrived(gradient: torch.Tensor | None) -> None:
-            if seen.last_backward is None and gradient is not None:
-                with self.aside():
-                    seen.last_backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
+            if gradient is not None and not seen.returned:
+                seen.returned = True
+                self._add_gradient(gradient, form, partial(setattr, seen, "last_backward"))
 
         value.register_hook(arrived)  # type: ignore[no-untyped-call]
 
-    def _read_latest(self) -> None:
-        """The statistics of the last of every repeated call, once no more can come."""
+    def _add_latest(self) -> None:
+        """The last value of every repeated call, once no more can come."""
         for seen in self.found.places:
             if seen.latest is not None:
                 value, unit = seen.latest
-                form = form_of(tuple(value.shape), self._batch, unit)
-                with self.aside():
-                    known = part(value, form, self._batch, self._limits)
-                    seen.last_forward = forward_statistics(value, known, seen.op)
+                self._add_value(value, self._form(value, unit), seen.op, partial(setattr, seen, "last_forward"))
                 seen.latest = None
+
+    def _add_value(self, value: torch.Tensor, form: Form, op: str, put: Callable[[Forward], None]) -> None:
+        with self.aside():
+            x = part(value, form, self._batch, self._limits)
+            self._forward.add(x, looked(value, x, op), put)
+
+    def _add_gradient(self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None]) -> None:
+        # A gradient comes while the mode watches: of a plain one its calls need not pass here to be let through.
+        unseen = torch._C.DisableTorchFunction() if type(gradient) is torch.Tensor else nullcontext()
+        with self.aside(), unseen:
+            x = part(gradient, form, self._batch, self._limits)
+            self._backward.add(x, looked(gradient, x), put)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -324,18 +348,15 @@ class Observer(TorchFunctionMode):
         finally:
             self._own = before
 
-    def _hook(self, seen: Seen, tensor: torch.Tensor, unit: int) -> None:
+    def _hook(self, seen: Seen, tensor: torch.Tensor, form: Form) -> None:
         """Take the gradient's statistics when it comes; an input's own gradient is not asked for."""
         if not tensor.requires_grad or seen.kind is Kind.INPUT:
             return
         seen.hooked = True
-        form: Form = form_of(tuple(tensor.shape), self._batch, unit)
 
         def arrived(gradient: torch.Tensor | None) -> None:
-            if gradient is None:
-                return  # a function of the user's own gives none
-            with self.aside():
-                seen.backward = backward_statistics(gradient, part(gradient, form, self._batch, self._limits))
+            if gradient is not None:  # a function of the user's own may give none
+                self._add_gradient(gradient, form, partial(setattr, seen, "backward"))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 

@@ -23,9 +23,9 @@ def over_ranks(light: Light, model: nn.Module) -> Light:
     gradients are those of the mean of all ranks' losses, as the parameters' are. What concerns parameters is whole
     already: it was gathered. A model that is not sharded is left alone: its ranks may do different things.
     """
-    if not any(hasattr(p, "full_tensor") for p in model.parameters()):
-        return light
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return light
+    if not any(hasattr(p, "full_tensor") for p in model.parameters()):
         return light
     ranks = torch.distributed.get_world_size()
     if ranks == 1:

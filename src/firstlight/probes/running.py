@@ -135,6 +135,7 @@ def run_watched(
             observer.found.losses += [by_hand] if by_hand else []
         wanted = trainable(model)
         if not (loss.requires_grad and wanted):
+            observer.settle()
             return Ran(observer, value, None if projected and not wanted else {})
         observer.again = True
         follower.restart()
@@ -144,6 +145,7 @@ def run_watched(
             raise ModelError(
                 f"the backward pass raised {type(error).__name__}: {str(error).rstrip('. ')}. The model is as it was."
             ) from error
+        observer.settle()
     return Ran(observer, value, gradients)
 
 

@@ -1,12 +1,14 @@
 """Statistics of one value or one gradient: what ``observing`` takes at each place while the tensor is there.
 
-A value is laid out as (samples, positions, units); large ones are looked at in part, never copied whole.
+A value is laid out as (samples, positions, units); large ones are looked at in part, never copied whole. Values of one
+layout are looked at together, (values, samples, positions, units): a call of torch costs as much as what it does to a
+small one. ``together`` gathers them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -62,6 +64,8 @@ def part(value: torch.Tensor, form: Form, batch: int, limits: Limits) -> torch.T
         x = x[:, None] if form.sample == 0 or x.shape[0] == batch else x[None]
         return _wide(x[:, None])
     unit = form.unit
+    if x.dim() == 2 and form.sample == 0 and x.shape[0] == batch and unit == 1 and x.numel() <= LARGEST:
+        return _wide(x[: limits.samples, None])
     x = x.movedim((form.sample, unit), (0, -1)) if form.sample is not None else x.movedim(unit, -1)[None]
     samples, units = x.shape[0], x.shape[-1]
     if form.sample is not None and batch and samples != batch and samples % batch == 0:
@@ -90,44 +94,103 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def forward_statistics(value: torch.Tensor, x: torch.Tensor, op: str) -> Forward:
-    """The statistics of a value from the part ``x`` of it that is looked at; non-finite values are counted in all."""
-    nonfinite = count_nonfinite(value)
-    samples, positions, units = x.shape
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What of a value its part does not tell.
+
+    Args:
+        op: the call that made it.
+        count: how many values the whole has; ``nonfinite`` how many of them are not finite, ``None`` where the part is
+            the whole and tells.
+    """
+
+    op: str
+    count: int
+    nonfinite: int | None
+
+
+def looked(value: torch.Tensor, x: torch.Tensor, op: str = "") -> Looked:
+    """Of a value of which the part ``x`` is looked at."""
+    return Looked(op, value.numel(), None if x.numel() == value.numel() else count_nonfinite(value))
+
+
+def forward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = False) -> list[Forward]:
+    """The statistics of values (values, samples, positions, units); non-finite ones are counted and taken for zero.
+
+    What is ``spare`` may be written over: memory that is new takes longer than what is done in it.
+    """
+    several, samples, positions, units = x.shape
     rows = samples * positions
     if not x.numel():
-        return Forward(0.0, 0.0, 0.0, 0.0, 0.0, None, rows, units, nonfinite, value.numel())
-    if nonfinite:
-        x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    flat = x.reshape(rows, units)
-    low, high = flat.amin(0), flat.amax(0)
-    largest = float(torch.maximum(-low.min(), high.max()))
-    scale = _scale(largest)
-    scaled, plain = (flat, 1.0) if scale == 1.0 else (flat.double() / scale, scale)
-    second = _squares(scaled) / scaled.numel()
-    by_sample = scaled.reshape(samples, positions, units)
-    # Most values have no zeros at all, and looking for them is cheap only once.
-    zeros = 1.0 - float(torch.count_nonzero(flat)) / flat.numel()
-    return Forward(
-        mean=float(scaled.mean()) * plain,
-        second=second * plain**2,
-        largest=largest,
-        zeros=zeros,
-        dead=float(((low == 0) & (high == 0)).double().mean()) if zeros else 0.0,
-        constant=float((low == high).double().mean()) if rows > 1 else None,
-        rows=rows,
-        units=units,
-        nonfinite=nonfinite,
-        count=value.numel(),
-        saturated=_saturated(flat, op),
-        **_alignment(by_sample, second),
-    )
+        return [Forward(0.0, 0.0, 0.0, 0.0, 0.0, None, rows, units, v.nonfinite or 0, v.count) for v in looks]
+    given, (x, means, lost) = x, finite(x)
+    flat = x.reshape(several, rows, units)
+    low, high = flat.amin(1), flat.amax(1)
+    ends = list(zip(low.amin(1).tolist(), high.amax(1).tolist(), strict=True))
+    largest = [max(-least, most) for least, most in ends]
+    scales = [_scale(size) for size in largest]
+    if any(scale != 1.0 for scale in scales):
+        if several > 1:
+            return [forward_statistics(given[i : i + 1], looks[i : i + 1], spare)[0] for i in range(several)]
+        x = x.double() / scales[0]
+        means = [float(x.mean()) * scales[0]]
+    seconds = [square / (rows * units) for square in _squares(x)]
+    still = low == high  # units that are zero throughout are among them
+    unmoved = still.sum(1).tolist()
+    saturated = [_saturated(v, look.op) for v, look in zip(flat, looks, strict=True)]
+    alignments = _alignments(x, seconds)
+    zeros = shares_of_zeros(flat, spare) if any(least <= 0 <= most for least, most in ends) else [0.0] * several
+    dead = (still & (low == 0)).sum(1).tolist() if any(unmoved) and any(zeros) else [0] * several
+    return [
+        Forward(
+            mean=means[i],
+            second=seconds[i] * scales[i] ** 2,
+            largest=largest[i],
+            zeros=zeros[i],
+            dead=dead[i] / units,
+            constant=unmoved[i] / units if rows > 1 else None,
+            rows=rows,
+            units=units,
+            nonfinite=_counted(lost[i], look),
+            count=look.count,
+            saturated=saturated[i],
+            **alignments[i],
+        )
+        for i, look in enumerate(looks)
+    ]
 
 
-def _squares(x: torch.Tensor) -> float:
-    """Σ x², as a dot product, which is several times as fast as a norm."""
-    flat = x.reshape(-1)
-    return float(torch.dot(flat, flat))
+def _counted(lost: int, look: Looked) -> int:
+    """How many of a value's numbers are not finite: what its part tells where that is the whole."""
+    return lost if look.nonfinite is None else look.nonfinite
+
+
+def finite(x: torch.Tensor) -> tuple[torch.Tensor, list[float], list[int]]:
+    """Values with zeros for what is not finite, the mean of each, and how many are not: one sum where all are."""
+    flat = x.reshape(len(x), -1)
+    means = (flat.sum(1) / flat.shape[1]).tolist()
+    if all(map(math.isfinite, means)):
+        return x, means, [0] * len(x)
+    lost = (flat.shape[1] - torch.isfinite(flat).sum(1)).tolist()
+    x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    return x, (x.reshape(flat.shape).sum(1) / flat.shape[1]).tolist(), lost
+
+
+def shares_of_zeros(x: torch.Tensor, spare: bool = False) -> list[float]:
+    """The share of exact zeros of each: Σ sign² counts the others, several times as fast as counting them.
+
+    It is exact as long as float32 holds the number. What is ``spare`` is written over.
+    """
+    n = x[0].numel()
+    if n > 1 << 24:
+        return [1.0 - int(torch.count_nonzero(v)) / n for v in x]
+    return [1.0 - count / n for count in _squares(x.sign_() if spare else x.sign())]
+
+
+def _squares(x: torch.Tensor) -> list[float]:
+    """Σ x² of each, as dot products, which are several times as fast as norms."""
+    found: list[float] = torch.stack([torch.dot(v, v) for v in x.reshape(len(x), -1)]).tolist()
+    return found
 
 
 def _scale(largest: float) -> float:
@@ -135,36 +198,57 @@ def _scale(largest: float) -> float:
     return 1.0 if 1e-12 < largest < 1e12 or largest == 0 else largest
 
 
-def _alignment(x: torch.Tensor, second: float) -> dict[str, Any]:
-    """How much samples and positions point one way."""
-    samples, positions, units = x.shape
-    found: dict[str, Any] = {}
-    if second == 0:
-        return found
+def _alignments(x: torch.Tensor, seconds: Sequence[float]) -> list[dict[str, Any]]:
+    """How much samples and positions point one way, of each value that is not zero throughout."""
+    several, samples, positions, units = x.shape
+    found: list[dict[str, Any]] = [{} for _ in range(several)]
     if samples > 1:
-        found["cosine"] = _mean_cosine(x.reshape(1, samples, positions * units))
         # Var = E[x²] − E[x]² over the samples, the mean over units and positions.
-        common = x.mean(0)
-        found["sample_spread"] = max(0.0, 1 - _squares(common) / common.numel() / second)
+        common = _squares(x.sum(1).div_(samples))
+        cosines = _mean_cosines(x.reshape(several, 1, samples, positions * units))
+        for one, square, cosine, second in zip(found, common, cosines, seconds, strict=True):
+            one["cosine"] = cosine
+            one["sample_spread"] = max(0.0, 1 - square / (positions * units) / second) if second else None
     if positions > 1:
-        found["position_cosine"] = _mean_cosine(x)
-    rows = x.reshape(-1, units)
-    if rows.shape[0] > 1:
-        step = max(1, rows.shape[0] // _RANKED)
-        some = rows[::step][:_RANKED]
-        gram = some @ some.T
-        squares = float(gram.square().sum(dtype=torch.float64))
-        found["effective_rank"] = float(gram.diagonal().sum(dtype=torch.float64)) ** 2 / squares if squares else None
-        found["ranked"] = some.shape[0]
+        for one, cosine in zip(found, _mean_cosines(x), strict=True):
+            one["position_cosine"] = cosine
+    if samples * positions > 1:
+        for one, rank, rows in zip(found, *_effective_ranks(x.reshape(several, -1, units)), strict=True):
+            one["effective_rank"], one["ranked"] = rank, rows
+    return [one if second else {} for one, second in zip(found, seconds, strict=True)]
+
+
+def _effective_ranks(x: torch.Tensor) -> tuple[list[float | None], list[int]]:
+    """(tr G)² / tr G² of the Gram matrix of some rows, of values (values, rows, units); and of how many rows."""
+    step = max(1, x.shape[1] // _RANKED)
+    some = x[:, ::step][:, :_RANKED]
+    gram = torch.bmm(some, some.transpose(1, 2))
+    squares = gram.square().sum((1, 2), dtype=torch.float64).tolist()
+    traces = gram.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).tolist()
+    ranks = [trace**2 / square if square else None for trace, square in zip(traces, squares, strict=True)]
+    return ranks, [some.shape[1]] * len(x)
+
+
+def _mean_cosines(x: torch.Tensor) -> list[float | None]:
+    """The mean cosine between two rows of a set, (‖Σ x̂‖² − n) / (n (n − 1)), over the sets of each value.
+
+    Values are (values, sets, rows, units); rows that are zero have no direction and are left out.
+    """
+    several, sets, rows, units = x.shape
+    norms = torch.linalg.vector_norm(x, dim=-1)
+    tiny = torch.finfo(norms.dtype).tiny
+    if float(norms.min()) < tiny:
+        return [_mean_cosine_of_live(v, n, tiny) for v, n in zip(x, norms, strict=True)]
+    sums = torch.bmm(norms.reciprocal().reshape(-1, 1, rows), x.reshape(-1, rows, units))
+    squares = sums.double().square().sum(-1).reshape(several, sets)
+    found: list[float | None] = ((squares - rows) / (rows * (rows - 1))).mean(1).tolist()
     return found
 
 
-def _mean_cosine(x: torch.Tensor) -> float | None:
-    """The mean cosine between two rows of a set, (‖Σ x̂‖² − n) / (n (n − 1)), over sets (sets, rows, units)."""
-    norms = x.square().sum(-1).sqrt()
+def _mean_cosine_of_live(x: torch.Tensor, norms: torch.Tensor, tiny: float) -> float | None:
     live = norms > 0
     counts = live.sum(1).double()
-    weights = torch.where(live, 1 / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
+    weights = torch.where(live, 1 / norms.clamp_min(tiny), 0.0)
     sums = torch.bmm(weights[:, None], x)[:, 0]
     squares = sums.double().square().sum(-1)
     several = counts > 1
@@ -216,32 +300,29 @@ def entropy(logarithms: torch.Tensor, axis: int) -> float | None:
     return float((h / allowed[several].float().log()).mean(dtype=torch.float64))
 
 
-def backward_statistics(gradient: torch.Tensor, x: torch.Tensor) -> Backward:
-    """The statistics of a gradient from the part ``x`` of it that is looked at."""
-    nonfinite = count_nonfinite(gradient)
+def backward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = False) -> list[Backward]:
+    """The statistics of gradients (gradients, samples, positions, units); what is ``spare`` may be written over."""
     if not x.numel():
-        return Backward(0.0, 0.0, 0.0, 0.0, nonfinite, gradient.numel())
-    if nonfinite:
-        x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    n = x.numel()
-    mean_abs = float(x.abs().mean())
-    return Backward(
-        mean=float(x.mean()),
-        second=second_moment(x, mean_abs),
-        mean_abs=mean_abs,
-        zeros=1.0 - float(torch.count_nonzero(x)) / n,
-        nonfinite=nonfinite,
-        count=gradient.numel(),
-    )
+        return [Backward(0.0, 0.0, 0.0, 0.0, v.nonfinite or 0, v.count) for v in looks]
+    x, means, lost = finite(x)
+    sizes = x.abs_() if spare else x.abs()
+    mean_abs = sizes.reshape(len(x), -1).mean(1).tolist()
+    seconds = second_moments(sizes, mean_abs)
+    zeros = shares_of_zeros(sizes, spare=True)
+    return [
+        Backward(means[i], seconds[i], mean_abs[i], zeros[i], _counted(lost[i], look), look.count)
+        for i, look in enumerate(looks)
+    ]
 
 
-def second_moment(x: torch.Tensor, size: float) -> float:
-    """E[x²], also where squares of float32 would vanish or overflow; ``size`` says how large x is about."""
-    if not x.numel():
-        return 0.0
-    if 1e-12 < size < 1e12:
-        return _squares(x) / x.numel()
-    return float(x.double().square().mean())
+def second_moments(x: torch.Tensor, sizes: Sequence[float]) -> list[float]:
+    """E[x²] of each, also where squares of float32 would vanish or overflow; ``sizes`` say how large each is about."""
+    n = x[0].numel()
+    found = [square / n for square in _squares(x)]
+    return [
+        second if 1e-12 < size < 1e12 else float(v.double().square().mean())
+        for second, size, v in zip(found, sizes, x, strict=True)
+    ]
 
 
 def count_nonfinite(value: torch.Tensor) -> int:

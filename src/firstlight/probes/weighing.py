@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ from torch import nn
 from ..graphs import Graph, Parameter, Status, slots
 from .packaged import packaged
 from .parts import Weight
-from .statistics import count_nonfinite, second_moment
+from .statistics import finite, second_moments, shares_of_zeros
+from .together import Together
 from .updates import Updates
 
 _CLOSE = 1e-5
@@ -36,40 +39,112 @@ def weigh(
         updates: of the optimizer, if one was given.
     """
     live = {s.name: s.tensor for s in slots(model) if not s.is_buffer}
-    seen: dict[tuple[tuple[int, ...], float], list[tuple[str, torch.Tensor]]] = defaultdict(list)
-    installed = packaged(model)
-    found = []
-    for parameter in graph.parameters:
-        tensor = live[parameter.name]
-        gradient = None if gradients is None else gradients.get(id(tensor))
-        found.append(
-            _weigh(parameter, tensor, gradient, gradients is not None, graph.tape is not None, updates, seen, installed)
+    with torch.no_grad():
+        found = _looked_at([(p, live[p.name]) for p in graph.parameters], gradients or {})
+        copies, installed = _Copies(), packaged(model)
+        return tuple(
+            _weigh(t, gradients is not None, graph.tape is not None, updates, copies, installed) for t in found
         )
-    return tuple(found)
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Of one tensor, over what is finite.
+
+    Args:
+        mean_abs: of a gradient alone; ``alike`` of a value alone: whether two of its units may be equal.
+        constant: whether all values are the same; ``lost`` how many are not finite.
+    """
+
+    mean: float = 0.0
+    second: float = 0.0
+    mean_abs: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    zeros: float = 0.0
+    lost: int = 0
+    constant: bool = False
+    alike: bool = False
+
+
+@dataclass(slots=True)
+class _Tensor:
+    """A parameter, its values as one tensor, its gradient as it came, and the moments of both."""
+
+    parameter: Parameter
+    live: torch.Tensor
+    values: torch.Tensor
+    gradient: torch.Tensor | None
+    of_values: _Moments = field(default_factory=_Moments)
+    of_gradient: _Moments | None = None
+
+
+def _looked_at(
+    parameters: Sequence[tuple[Parameter, torch.Tensor]], gradients: Mapping[int, torch.Tensor | None]
+) -> list[_Tensor]:
+    """The moments of every parameter and gradient; of small ones of one shape together."""
+    by_axis: dict[int | None, Together[None, _Moments]] = {}
+    of_gradients: Together[None, _Moments] = Together(_gradient_moments)
+    found = []
+    for parameter, live in parameters:
+        t = _Tensor(parameter, live, whole(live), gradients.get(id(live)))
+        axis = parameter.layout.out_axis if _has_rows(t.values, parameter) else None
+        by_axis.setdefault(axis, Together(partial(_value_moments, axis=axis)))
+        by_axis[axis].add(t.values, None, partial(setattr, t, "of_values"))
+        found.append(t)
+    for waiting in by_axis.values():
+        waiting.settle()
+    for t in found:
+        if t.gradient is not None:
+            of_gradients.add(whole(t.gradient), None, partial(setattr, t, "of_gradient"))
+    of_gradients.settle()
+    return found
+
+
+def _value_moments(x: torch.Tensor, _: Sequence[None], spare: bool, *, axis: int | None) -> list[_Moments]:
+    """Of tensors (tensors, …) whose units are counted along an axis of each."""
+    if not x.numel():
+        return [_Moments()] * len(x)
+    low, high = _range(x)
+    constant = [a == b for a, b in zip(low, high, strict=True)]
+    x, means, lost = finite(x)
+    if any(lost):
+        low, high = _range(x)
+    largest = [max(-a, b) for a, b in zip(low, high, strict=True)]
+    alike = [False] * len(x)
+    if axis is not None:
+        alike = [len(set(keys)) < len(keys) for keys in _keys(x.movedim(axis + 1, 1).flatten(2)).tolist()]
+    seconds = second_moments(x, largest)
+    zeros = shares_of_zeros(x, spare)
+    rest = zip(means, seconds, low, high, zeros, lost, constant, alike, strict=True)
+    return [_Moments(mean, second, None, *others) for mean, second, *others in rest]
+
+
+def _gradient_moments(x: torch.Tensor, _: Sequence[None], spare: bool) -> list[_Moments]:
+    if not x.numel():
+        return [_Moments()] * len(x)
+    x, means, lost = finite(x)
+    sizes = (x.abs_() if spare else x.abs()).reshape(len(x), -1)
+    seconds = second_moments(sizes, sizes.amax(1).tolist())
+    rest = zip(means, seconds, sizes.mean(1).tolist(), shares_of_zeros(sizes, spare=True), lost, strict=True)
+    return [_Moments(mean, second, size, zeros=zeros, lost=n) for mean, second, size, zeros, n in rest]
+
+
+def _range(x: torch.Tensor) -> tuple[list[float], list[float]]:
+    flat = x.reshape(len(x), -1)
+    return flat.amin(1).tolist(), flat.amax(1).tolist()
+
+
 def _weigh(
-    parameter: Parameter,
-    tensor: torch.Tensor,
-    gradient: torch.Tensor | None,
-    went_back: bool,
-    traced: bool,
-    updates: Updates | None,
-    seen: dict[tuple[tuple[int, ...], float], list[tuple[str, torch.Tensor]]],
-    installed: frozenset[str],
+    t: _Tensor, went_back: bool, traced: bool, updates: Updates | None, copies: _Copies, installed: frozenset[str]
 ) -> Weight:
-    w = whole(tensor)
-    g = None if gradient is None else whole(gradient)
-    mean, second, largest, zeros, lost = _moments(w)
-    low, high = (float(v) for v in w.aminmax()) if w.numel() else (0.0, 0.0)
-    constant = bool(w.numel()) and low == high
-    rows, stacked = _rows(w, parameter), _blocks(w, parameter)
+    parameter, tensor, w, gradient = t.parameter, t.live, t.values, t.gradient
+    of_value, of_gradient = t.of_values, t.of_gradient
+    rows = _rows(w, parameter) if of_value.alike else None
     twin = _twins(rows, None)
-    of_gradient = _moments(g) if g is not None else None
-    sizes = None if g is None or not g.numel() else g.abs().nan_to_num(nan=0.0, posinf=0.0)
     options = None if updates is None else updates.of(tensor)
-    step = None if updates is None or g is None else updates.first(tensor, gradient if gradient is not None else g)
+    second = of_value.second
+    step = None if updates is None or gradient is None else updates.first(tensor, gradient)
     lr = None if options is None else options.get("lr")
     use = parameter.uses[0] if parameter.uses else None
     return Weight(
@@ -84,12 +159,12 @@ def _weigh(
         fan_in=float(parameter.layout.fan_in),
         fan_out=float(parameter.layout.fan_out),
         blocks=parameter.layout.blocks,
-        mean=mean,
+        mean=of_value.mean,
         second=second,
-        largest=largest,
-        zeros=zeros,
-        constant=constant,
-        nonfinite=lost,
+        largest=max(-of_value.low, of_value.high),
+        zeros=of_value.zeros,
+        constant=of_value.constant,
+        nonfinite=of_value.lost,
         count=w.numel(),
         meets=next((u.meets for u in parameter.uses if u.meets), ""),
         head=parameter.is_head,
@@ -98,20 +173,20 @@ def _weigh(
             ((u.branch.stream, u.branch.index, u.branch.total) for u in parameter.uses if u.branch is not None), None
         ),
         used=parameter.status is not Status.UNUSED if traced else None,
-        reached=g is not None if went_back else None,
-        grad_mean_abs=None if sizes is None else float(sizes.mean()),
-        grad_second=None if of_gradient is None else of_gradient[1],
-        grad_zeros=None if of_gradient is None else of_gradient[3],
-        grad_nonfinite=None if of_gradient is None else of_gradient[4],
-        gradient_ratio=(of_gradient[1] / second) ** 0.5 if of_gradient is not None and second > 0 else None,
+        reached=gradient is not None if went_back else None,
+        grad_mean_abs=None if of_gradient is None else of_gradient.mean_abs,
+        grad_second=None if of_gradient is None else of_gradient.second,
+        grad_zeros=None if of_gradient is None else of_gradient.zeros,
+        grad_nonfinite=None if of_gradient is None else of_gradient.lost,
+        gradient_ratio=(of_gradient.second / second) ** 0.5 if of_gradient is not None and second > 0 else None,
         update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
         lr=float(lr) if isinstance(lr, int | float | torch.Tensor) else None,
-        units=0 if rows is None else rows.shape[0],
+        units=w.shape[parameter.layout.out_axis or 0] if _has_rows(w, parameter) else 0,
         twins=twin,
-        gradient_twins=_twins(rows, _rows(g, parameter)) if twin and g is not None else 0,
-        twin_blocks=0 if constant else _twins(stacked, None),
-        duplicate_of="" if constant or w.numel() < 2 else _copy_of(parameter.name, w, seen),
+        gradient_twins=_twins(rows, _rows(whole(gradient), parameter)) if twin and gradient is not None else 0,
+        twin_blocks=0 if of_value.constant else _twins(_blocks(w, parameter), None),
+        duplicate_of="" if of_value.constant or w.numel() < 2 else copies.earlier(parameter.name, w, of_value),
         packaged=parameter.name in installed,
     )
 
@@ -127,25 +202,16 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def _moments(x: torch.Tensor) -> tuple[float, float, float, float, int]:
-    """Mean, second moment, largest size, share of zeros, and how many are not finite."""
-    n, lost = x.numel(), count_nonfinite(x)
-    if not n:
-        return 0.0, 0.0, 0.0, 0.0, 0
-    if lost:
-        x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = x.aminmax()
-    largest = float(torch.maximum(-low, high))
-    zeros = 1.0 - float(torch.count_nonzero(x)) / n
-    return float(x.mean()), second_moment(x, largest), largest, zeros, lost
+def _has_rows(x: torch.Tensor, parameter: Parameter) -> bool:
+    axis = parameter.layout.out_axis
+    return axis is not None and x.dim() >= 2 and x.shape[axis] >= 2
 
 
 def _rows(x: torch.Tensor | None, parameter: Parameter) -> torch.Tensor | None:
     """One row for each output unit; ``None`` where the parameter maps nothing."""
-    axis = parameter.layout.out_axis
-    if x is None or axis is None or x.dim() < 2 or x.shape[axis] < 2:
+    if x is None or not _has_rows(x, parameter):
         return None
-    return x.movedim(axis, 0).flatten(1)
+    return x.movedim(parameter.layout.out_axis or 0, 0).flatten(1)
 
 
 def _blocks(x: torch.Tensor, parameter: Parameter) -> torch.Tensor | None:
@@ -182,21 +248,27 @@ def _twins(rows: torch.Tensor | None, beside: torch.Tensor | None) -> int:
 
 def _keys(rows: torch.Tensor) -> torch.Tensor:
     """One number for each row, equal where rows are: every row's products are summed in the same order."""
-    generator = torch.Generator().manual_seed(rows.shape[1])
-    direction = torch.rand(rows.shape[1], generator=generator).to(rows) + 0.5
-    return (rows * direction).sum(1)
+    generator = torch.Generator().manual_seed(rows.shape[-1])
+    direction = torch.rand(rows.shape[-1], generator=generator).to(rows) + 0.5
+    return (rows * direction).sum(-1)
 
 
-def _copy_of(
-    name: str, w: torch.Tensor, seen: dict[tuple[tuple[int, ...], float], list[tuple[str, torch.Tensor]]]
-) -> str:
-    """The earlier parameter that has exactly these values; "" for none."""
-    key = (tuple(w.shape), float(w.flatten()[:64].double().sum()))
-    for other, values in seen[key]:
-        if torch.equal(values, w):
-            return other
-    seen[key].append((name, w))
-    return ""
+class _Copies:
+    """Finds tensors that have the values of an earlier one."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._seen: dict[tuple[object, ...], list[tuple[str, torch.Tensor]]] = defaultdict(list)
+
+    def earlier(self, name: str, w: torch.Tensor, moments: _Moments) -> str:
+        """The earlier parameter that has exactly these values; "" for none."""
+        # Numbers that do not depend on the order in which values are looked at: of copies they are equal to the bit.
+        key = (w.shape, w.dtype, moments.low, moments.high, moments.zeros)
+        for other, values in self._seen[key]:
+            if torch.equal(values, w):
+                return other
+        self._seen[key].append((name, w))
+        return ""
 
 
 def trainable(model: nn.Module) -> Sequence[nn.Parameter]:
