@@ -28,8 +28,8 @@ class Focus:
 
     Args:
         squares: E[Σ p²].
-        slope: E[Σ p² - 2 Σ p³ + (Σ p²)²]: what a softmax lets through of gradients of unit variance, added up over keys.
-        entropy: E[H / log n]; one for a single key.
+        slope: E[Σ p² - 2 Σ p³ + (Σ p²)²]: what a softmax lets through of unit gradients, added up.
+        entropy: E[H / log n] over the queries that may look at more than one key.
     """
 
     squares: float
@@ -77,12 +77,16 @@ def mean_focus(variance: float, allowed: Sequence[int]) -> Focus:
     places = np.unique(np.geomspace(counts[0], counts[-1], _COUNTS).round())
     known = [focus(round(variance, 6), int(n)) for n in places]
 
-    def over(values: list[float]) -> float:
-        return float(np.interp(np.log(counts), np.log(places), values).mean())
+    def over(values: list[float], chosen: np.ndarray = counts) -> float:
+        return float(np.interp(np.log(chosen), np.log(places), values).mean())
 
     shares = np.asarray([f.squares for f in known])
     squares = np.exp(np.interp(np.log(counts), np.log(places), np.log(shares)))
-    return Focus(float(squares.mean()), over([f.slope for f in known]), over([f.entropy for f in known]))
+    return Focus(
+        float(squares.mean()),
+        over([f.slope for f in known]),
+        over([f.entropy for f in known], several if len(several := counts[counts > 1]) else counts),
+    )
 
 
 def logit_variance(query: Signal, key: Signal, width: int, scale: float) -> float:
@@ -93,13 +97,13 @@ def logit_variance(query: Signal, key: Signal, width: int, scale: float) -> floa
 def attended(value: Signal, squares: float, allowed: Sequence[int]) -> Signal:
     """The signal behind an attention with this E[Σ p²], whose queries may look at these numbers of keys.
 
-    Two queries have in common what all values share, and of the rest what both look at: Σ_k p_qk p_q'k.
+    Two queries have in common what all values share, and of the rest what both look at: Σ_k p_qk p_q'k; two samples
+    likewise.
     """
     own = max(value.variance - value.local, 0.0)
-    variance = value.local + own * squares
-    return Signal(
-        value.mean, variance, min(value.shared, variance), value.local + own * min(overlap(allowed), squares)
-    )
+    variance, both = value.local + own * squares, min(overlap(allowed), squares)
+    shared = value.across + max(0.0, value.shared - value.across) * both
+    return Signal(value.mean, variance, min(shared, variance), value.local + own * both)
 
 
 def overlap(allowed: Sequence[int]) -> float:

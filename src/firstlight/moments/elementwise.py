@@ -130,7 +130,8 @@ def called(
         for o in node.operands
     ]
     values = iter(queue)
-    out = first_tensor(run(node, lambda _: next(values).clone()))  # it may write in place
+    made = run(node, lambda _: next(values).clone(), gradients=torch.is_grad_enabled())  # it may write in place
+    out = first_tensor(made)
     if out is None:
         raise ArithmeticError(f"{node.op} gives no tensor")
     return out

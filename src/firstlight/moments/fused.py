@@ -73,7 +73,9 @@ def packed(node: Node, of: Of, value_of: Value) -> Packed:
     # torch's masks hide where they are true.
     shown = ~known if known is not None and known.dtype == torch.bool else known
     allowed = masked(shown, keys) or (causal(queries, keys) if mask is not None else (keys,))
-    return Packed((parts[0], parts[1], parts[2]), (weights[0], weights[1], weights[2]), width, mean_focus(own, allowed), allowed)
+    return Packed(
+        (parts[0], parts[1], parts[2]), (weights[0], weights[1], weights[2]), width, mean_focus(own, allowed), allowed
+    )
 
 
 def heads(node: Node, of: Of, value_of: Value) -> Signal:

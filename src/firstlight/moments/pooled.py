@@ -25,7 +25,9 @@ def averaged(node: Node, x: Signal, read: Ref) -> Signal:
         out = Signal(x.mean, x.variance / count, x.shared / count, x.local / count, known=x.known)
     else:
         left = x.local + max(0.0, x.variance - x.local) / count
-        out = Signal(x.mean, left, min(x.shared, left), left if count > 1 else x.local, known=x.known)
+        shared = x.across + max(0.0, x.shared - x.across) / count
+        positions = math.prod(shape) / max(1, shape[0] * (shape[1] if len(shape) >= 4 else shape[-1]))
+        out = Signal(x.mean, left, min(shared, left), left if count >= positions > 1 else x.local, known=x.known)
     return out.scaled(count) if node.op == "sum" else out
 
 

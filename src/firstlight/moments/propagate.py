@@ -27,9 +27,10 @@ from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
 from ..graphs.walks import divided_by_spread, is_weight_call, modulated, spread_count
 from . import attended as attention
 from . import maps, pooled
+from .attended import Attention, Focus
 from .elementwise import joined, one_value, together, with_constant
 from .exact import Exact
-from .fused import fused_attention
+from .fused import fused_attention, packed
 from .normed import normed
 from .recurrent import recurrent
 from .sampling import Sampler, Weight
@@ -55,6 +56,7 @@ class Propagation:
         self.weights = dict(weights)
         self.signals: dict[int, Signal] = {}
         self.fallbacks: dict[int, str] = {}
+        self.entropies: dict[int, float] = {}  # H / log T of attention and of softmaxes
         self._known = Exact(tape)
         self._products: dict[int, int] = {}
         self.known_value = self._known.value
@@ -173,6 +175,7 @@ class Propagation:
         if op in RECURRENT:
             return recurrent(node, self.of)
         if op == "multi_head_attention_forward":
+            self.entropies[node.id] = packed(node, self.of, self.known_value).focus.entropy
             return fused_attention(node, self.of, self.known_value)
         mapped = self._mapped(node, x, data)
         if mapped is not None:
@@ -276,9 +279,10 @@ class Propagation:
 
     def _attention(self, node: Node) -> Signal:
         looked = self.attention(node)
+        self.entropies[node.id] = looked.focus.entropy
         return attention.attended(self.of(looked.value), looked.focus.squares, looked.allowed)
 
-    def attention(self, node: Node) -> attention.Attention:
+    def attention(self, node: Node) -> Attention:
         """What a fused attention reads, and how concentrated its weights are.
 
         Raises:
@@ -299,7 +303,7 @@ class Propagation:
                 allowed = attention.masked(self.known_value(part), keys) or allowed
                 variance += self.of(part).variance if self.tape[part.node].flow is Flow.WEIGHTS else 0.0
         counts = allowed or (keys,)
-        return attention.Attention(query, key, value, factor, attention.mean_focus(variance, counts), counts)
+        return Attention(query, key, value, factor, attention.mean_focus(variance, counts), counts)
 
     def _summands(self, mask: Ref) -> list[Ref]:
         """What a mask was added up from: learned biases, and what hides keys."""
@@ -309,10 +313,13 @@ class Propagation:
         return [part for o in node.operands for part in self._summands(o.ref)]
 
     def _softmax(self, node: Node, x: Signal) -> Signal:
-        keys, squares = self.keys(node), self.focus(node, x).squares
-        return Signal(1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, allowed=x.allowed, known=x.known)
+        keys, focus = self.keys(node), self.focus(node, x)
+        squares, self.entropies[node.id] = focus.squares, focus.entropy
+        return Signal(
+            1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, allowed=x.allowed, known=x.known
+        )
 
-    def focus(self, node: Node, x: Signal) -> attention.Focus:
+    def focus(self, node: Node, x: Signal) -> Focus:
         """How a softmax of this value is spread over its axis."""
         own = max(x.variance - x.local, 0.0) if x.logits is None else x.logits
         return attention.mean_focus(own, x.allowed or (self.keys(node),))

@@ -1,4 +1,4 @@
-"""The slope of a function of single values, by forward differentiation of the recorded calls.
+"""The slope of a function of single values, by differentiating the recorded calls.
 
 ``backward`` sends gradients through it: E[φ'(z)²] needs no table, whatever φ the model wrote.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.autograd import forward_ad
 
 from .quadrature import share, through
 from .signal import Function, Signal
@@ -18,7 +17,7 @@ def slope(function: Function) -> Function:
     """φ', of φ; zero where φ does not depend on its argument, as behind a ``detach``."""
 
     def derivative(z: torch.Tensor) -> torch.Tensor:
-        return _tangent(lambda dual: function(dual), z)
+        return _derived(function, z)
 
     return derivative
 
@@ -28,16 +27,22 @@ def partial(function: Callable[[Sequence[torch.Tensor]], torch.Tensor], inner: S
 
     def derivative(z: torch.Tensor) -> torch.Tensor:
         values = [f(z) for f in inner]
-        return _tangent(lambda dual: function([*values[:at], dual, *values[at + 1 :]]), values[at])
+        return _derived(lambda y: function([*values[:at], y, *values[at + 1 :]]), values[at])
 
     return derivative
 
 
-def _tangent(function: Function, value: torch.Tensor) -> torch.Tensor:
-    with forward_ad.dual_level():
-        out = function(forward_ad.make_dual(value, torch.ones_like(value)))
-        primal, tangent = forward_ad.unpack_dual(out)
-        return torch.zeros_like(primal) if tangent is None else tangent.clone()
+def _derived(function: Function, value: torch.Tensor) -> torch.Tensor:
+    with torch.enable_grad():
+        place = value.detach().clone().requires_grad_()
+        out = function(place)
+        if not out.requires_grad:
+            return torch.zeros_like(place)
+        try:
+            (found,) = torch.autograd.grad(out.sum(), place, allow_unused=True)
+        except RuntimeError as error:
+            raise ArithmeticError(f"no derivative: {error}") from error
+    return torch.zeros_like(value) if found is None else found
 
 
 def sloped(derivative: Function, root: Signal) -> tuple[Signal, float]:

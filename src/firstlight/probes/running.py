@@ -127,7 +127,7 @@ def run_watched(
         except Exception as error:
             raise ModelError(_forward_message(follower, error)) from error
         observer.put_output(out)
-        loss, projected = _loss(out, targets, loss_fn, call.batch)
+        loss, projected = loss_of(out, targets, loss_fn, call.batch)
         value = None if projected else float(loss.detach())
         if value is not None and loss_fn is not None and not observer.found.losses:
             with observer.aside():
@@ -171,7 +171,7 @@ def _whole(loss: torch.Tensor, wanted: Sequence[nn.Parameter]) -> dict[int, torc
                 parameter._post_accumulate_grad_hooks = hooks
 
 
-def _loss(out: Any, targets: Any, loss_fn: LossFunction | None, batch: int) -> tuple[torch.Tensor, bool]:
+def loss_of(out: Any, targets: Any, loss_fn: LossFunction | None, batch: int) -> tuple[torch.Tensor, bool]:
     """The loss, or a projection of the outputs, and whether it is one."""
     if loss_fn is None and targets is None:
         own = out.get("loss") if isinstance(out, Mapping) else getattr(out, "loss", None)

@@ -70,7 +70,6 @@ def _weigh(
     sizes = None if g is None or not g.numel() else g.abs().nan_to_num(nan=0.0, posinf=0.0)
     options = None if updates is None else updates.of(tensor)
     step = None if updates is None or g is None else updates.first(tensor, gradient if gradient is not None else g)
-    lr = None if options is None else options.get("lr")
     use = parameter.uses[0] if parameter.uses else None
     return Weight(
         name=parameter.name,
@@ -106,7 +105,7 @@ def _weigh(
         gradient_ratio=(of_gradient[1] / second) ** 0.5 if of_gradient is not None and second > 0 else None,
         update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
-        lr=float(lr) if isinstance(lr, int | float | torch.Tensor) else None,
+        lr=None if updates is None else updates.rate(tensor),
         units=0 if rows is None else rows.shape[0],
         twins=twin,
         gradient_twins=_twins(rows, _rows(g, parameter)) if twin and g is not None else 0,
