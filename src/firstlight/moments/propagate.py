@@ -230,6 +230,9 @@ class Propagation:
         else:
             fan, profile = self.summed(node, reading.fan_in, x)
             out = replace(maps.mapped(x, fan, weight, centred=self._is_centred(operand.ref)), profile=profile)
+            if node.op in TRANSPOSED_CONVS:  # outputs that lie differently to the stride are made by other weights
+                before, after = (math.prod(shape[2:]) for shape in (data[0].ref.shape, node.shape))
+                out = replace(out, local=out.local * min(1.0, before / max(1, after)))
         for o, r in weights:
             if o is not operand and r is not None and r.role is Role.BIAS:
                 out = replace(maps.with_bias(out, self.of(o.ref)), profile=out.profile)

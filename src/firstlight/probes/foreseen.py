@@ -73,13 +73,13 @@ def _is_zero(y: torch.Tensor) -> torch.Tensor:
     return y == 0
 
 
-def returned(g: Signal, zeros: float, count: int) -> Backward:
-    """The gradient at a place; the size of an entry as of Gaussian ones beside zeros."""
+def returned(g: Signal, zeros: float, count: int, size: float | None = None) -> Backward:
+    """The gradient at a place; E|g| as of Gaussian entries beside zeros, where it is not known (``size``)."""
     second = g.second
     return Backward(
         mean=g.mean,
         second=second,
-        mean_abs=math.sqrt(2 / math.pi * second * (1 - zeros)),
+        mean_abs=math.sqrt(2 / math.pi * second * (1 - zeros)) if size is None else size,
         zeros=zeros,
         nonfinite=0,
         count=count,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ def predict(
     forward = propagated(tape, weights)
     start = start_of(tape, forward, targets, loss_fn, batch)
     back = Backward(forward, start.gradients)
-    places = _places(tape, forward, back, batch)
+    places = _places(tape, forward, back, batch, start.sizes)
     first = next(iter(model.parameters()))
     live = {s.name: s.tensor for s in slots(model) if not s.is_buffer}
     return Light(
@@ -98,7 +99,9 @@ def _unsaid(tape: Tape, back: Backward) -> tuple[str, ...]:
     return (f"no gradient is predicted behind {', '.join(lost)}: it could not be followed",) if lost else ()
 
 
-def _places(tape: Tape, forward: Propagation, back: Backward, batch: int) -> tuple[Place, ...]:
+def _places(
+    tape: Tape, forward: Propagation, back: Backward, batch: int, sizes: Mapping[int, float]
+) -> tuple[Place, ...]:
     known = joins(tape)
     depths: dict[int, int] = defaultdict(int)
     found: list[tuple[Node, Kind]] = []
@@ -132,16 +135,18 @@ def _places(tape: Tape, forward: Propagation, back: Backward, batch: int) -> tup
                 shape=node.shape,
                 dtype=str(node.dtypes[0]).removeprefix("torch."),
                 forward=_forward(node, forward, batch),
-                backward=None if kind is Kind.INPUT else _backward(node, back),
+                backward=None if kind is Kind.INPUT else _backward(node, back, sizes),
                 branch=None if join is None else (join.place.stream, join.place.index, join.place.total),
             )
         )
     if output is not None:
-        places.append(_output(output, len(found), depths[output.id], forward, back, batch))
+        places.append(_output(output, len(found), depths[output.id], forward, back, batch, sizes))
     return tuple(places)
 
 
-def _output(node: Node, index: int, depth: int, forward: Propagation, back: Backward, batch: int) -> Place:
+def _output(
+    node: Node, index: int, depth: int, forward: Propagation, back: Backward, batch: int, sizes: Mapping[int, float]
+) -> Place:
     """What the model gives, as a place of its own."""
     return Place(
         index=index,
@@ -156,7 +161,7 @@ def _output(node: Node, index: int, depth: int, forward: Propagation, back: Back
         shape=node.shape,
         dtype=str(node.dtypes[0]).removeprefix("torch."),
         forward=_forward(node, forward, batch),
-        backward=_backward(node, back),
+        backward=_backward(node, back, sizes),
     )
 
 
@@ -170,11 +175,11 @@ def _forward(node: Node, done: Propagation, batch: int) -> Forward:
     return foreseen(node, signal, root, batch, done.entropies.get(node.id))
 
 
-def _backward(node: Node, back: Backward) -> Gradient | None:
+def _backward(node: Node, back: Backward, sizes: Mapping[int, float]) -> Gradient | None:
     g = back.signals.get(node.id)
     if g is None or back.is_lost(node.id):
         return None
-    return returned(g, back.zeros(node.id), math.prod(node.shape))
+    return returned(g, back.zeros(node.id), math.prod(node.shape), sizes.get(node.id))
 
 
 def _read(tape: Tape, node: Node) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,11 +29,15 @@ _TARGETS = "targets on the meta device have no values: classes were drawn evenly
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The gradients to the tape's outputs, the loss that they are of (``None`` for a projection), and notes."""
+    """The gradients to the tape's outputs, the loss that they are of (``None`` for a projection), notes, and E|g|.
+
+    ``sizes`` holds E|g| by node, where the gradient was drawn: a loss makes no Gaussian one.
+    """
 
     gradients: Mapping[tuple[int, int], Signal]
     loss: Loss | None
     notes: tuple[str, ...] = ()
+    sizes: Mapping[int, float] = field(default_factory=dict)
 
 
 class _Losses(TorchFunctionMode):
@@ -97,7 +101,10 @@ def start_of(tape: Tape, forward: Propagation, targets: Any, loss_fn: LossFuncti
         return Start({}, loss_record(float(value), heard.calls), notes)
     (gradient,) = torch.autograd.grad(value, made)
     return Start(
-        {(first.node, first.output): measured(gradient)}, loss_record(float(value.detach()), heard.calls), notes
+        {(first.node, first.output): measured(gradient)},
+        loss_record(float(value.detach()), heard.calls),
+        notes,
+        {first.node: float(gradient.abs().mean())},
     )
 
 
