@@ -68,8 +68,8 @@ def measure(
         max_samples, max_positions: how much of each value is looked at: memory and time stay bounded.
         seed: of the random state in which the forward runs (dropout), and of what is drawn to measure.
         graph: the model's, where it was traced before.
-        plan: what the parameters will be: the signal is then predicted from it, forward only, and nothing is run. A
-            model on the meta device is predicted in any case, from torch's defaults where no plan is given.
+        plan: what the parameters will be: the signal is then predicted from it, forward and backward, and nothing is
+            run. A model on the meta device is predicted in any case, from torch's defaults where no plan is given.
 
     Returns:
         The record: every weight call, activation, norm, softmax and residual join in execution order, every parameter.
@@ -85,15 +85,15 @@ def measure(
     ['input 0', 'linear', 'relu', 'linear', 'output']
     """
     given, model = model, _checked(model, max_samples, max_positions)
-    if plan is not None or is_predicted(model):
-        return predict(model, inputs, plan)
-    notes = _compiled(given)
     with torch.inference_mode(False):
         call, own_targets = call_of(inputs), _off_graph(targets)
     _refuse_empty(call)
     _refuse_nan("inputs", (call.args, call.kwargs))
     _refuse_nan("targets", own_targets)
     updates = updates_of(optimizer, lr, model)
+    if plan is not None or is_predicted(model):
+        return predict(model, inputs, own_targets, loss_fn, plan=plan, updates=updates)
+    notes = _compiled(given)
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
         seed_all(seed)
