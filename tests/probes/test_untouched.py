@@ -177,3 +177,29 @@ def test_inputs_and_targets_are_left_alone() -> None:
     measure(small(), x, y, F.cross_entropy)
     assert (bits(x), bits(y)) == before
     assert x.grad is None
+
+
+class Negates(nn.Module):
+    """Turns the sign of a zero and the bits of a NaN, which no comparison of numbers sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 4)
+        self.note = nn.Parameter(torch.tensor([0.0, float("nan")]), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.note.data.neg_()
+        return self.layer(x)
+
+
+def test_the_sign_of_zero_comes_back() -> None:
+    model = Negates()
+    before = bits(model.note)
+    measure(model, X, Y)
+    assert bits(model.note) == before
+
+
+def test_devices_that_nobody_has_used_are_not_seeded_for_later() -> None:
+    before = len(torch.cuda._queued_calls) if hasattr(torch.cuda, "_queued_calls") else 0
+    measure(small(), X, Y)
+    assert (len(torch.cuda._queued_calls) if hasattr(torch.cuda, "_queued_calls") else 0) == before

@@ -15,7 +15,8 @@ import torch
 
 from ..graphs.ops import words
 from .parts import Loss, Values
-from .statistics import LARGEST, count_nonfinite
+from .statistics import LARGEST
+from .sums import count_nonfinite
 
 LOSSES = words(
     "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "

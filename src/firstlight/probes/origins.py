@@ -14,7 +14,7 @@ from ..graphs.known import tensors_in
 from ..graphs.ops import FORM
 from .following import Follower
 from .parts import Origin, Place
-from .statistics import count_nonfinite
+from .sums import count_nonfinite
 
 
 class FoundError(Exception):

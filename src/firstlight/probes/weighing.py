@@ -17,7 +17,7 @@ from torch import nn
 from ..graphs import Graph, Parameter, Status, slots
 from .packaged import packaged
 from .parts import Weight
-from .statistics import finite, second_moments, shares_of_zeros
+from .sums import finite, second_moments, shares_of_zeros
 from .together import Together
 from .updates import Updates
 
@@ -69,12 +69,13 @@ class _Moments:
 
 @dataclass(slots=True)
 class _Tensor:
-    """A parameter, its values as one tensor, its gradient as it came, and the moments of both."""
+    """A parameter and its gradient as they stand, the shape and dtype of its values as one, and the moments of both."""
 
     parameter: Parameter
     live: torch.Tensor
-    values: torch.Tensor
     gradient: torch.Tensor | None
+    shape: torch.Size
+    dtype: torch.dtype
     of_values: _Moments = field(default_factory=_Moments)
     of_gradient: _Moments | None = None
 
@@ -87,10 +88,11 @@ def _looked_at(
     of_gradients: Together[None, _Moments] = Together(_gradient_moments)
     found = []
     for parameter, live in parameters:
-        t = _Tensor(parameter, live, whole(live), gradients.get(id(live)))
-        axis = parameter.layout.out_axis if _has_rows(t.values, parameter) else None
+        values = whole(live)
+        t = _Tensor(parameter, live, gradients.get(id(live)), values.shape, values.dtype)
+        axis = parameter.layout.out_axis if _has_rows(t.shape, parameter) else None
         by_axis.setdefault(axis, Together(partial(_value_moments, axis=axis)))
-        by_axis[axis].add(t.values, None, partial(setattr, t, "of_values"))
+        by_axis[axis].add(values, None, partial(setattr, t, "of_values"))
         found.append(t)
     for waiting in by_axis.values():
         waiting.settle()
@@ -138,9 +140,9 @@ def _range(x: torch.Tensor) -> tuple[list[float], list[float]]:
 def _weigh(
     t: _Tensor, went_back: bool, traced: bool, updates: Updates | None, copies: _Copies, installed: frozenset[str]
 ) -> Weight:
-    parameter, tensor, w, gradient = t.parameter, t.live, t.values, t.gradient
+    parameter, tensor, gradient = t.parameter, t.live, t.gradient
     of_value, of_gradient = t.of_values, t.of_gradient
-    rows = _rows(w, parameter) if of_value.alike else None
+    rows = _rows(whole(tensor), parameter) if of_value.alike else None
     twin = _twins(rows, None)
     options = None if updates is None else updates.of(tensor)
     second = of_value.second
@@ -164,7 +166,7 @@ def _weigh(
         zeros=of_value.zeros,
         constant=of_value.constant,
         nonfinite=of_value.lost,
-        count=w.numel(),
+        count=t.shape.numel(),
         meets=next((u.meets for u in parameter.uses if u.meets), ""),
         head=parameter.is_head,
         normalized=use is not None and use.normalized,
@@ -181,11 +183,11 @@ def _weigh(
         update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
         lr=None if updates is None else updates.rate(tensor),
-        units=w.shape[parameter.layout.out_axis or 0] if _has_rows(w, parameter) else 0,
+        units=t.shape[parameter.layout.out_axis or 0] if _has_rows(t.shape, parameter) else 0,
         twins=twin,
         gradient_twins=_twins(rows, _rows(whole(gradient), parameter)) if twin and gradient is not None else 0,
-        twin_blocks=0 if of_value.constant else _twins(_blocks(w, parameter), None),
-        duplicate_of="" if of_value.constant or w.numel() < 2 else copies.earlier(parameter.name, w, of_value),
+        twin_blocks=_twins(_blocks(whole(tensor), parameter), None) if _has_blocks(t) else 0,
+        duplicate_of="" if of_value.constant or t.shape.numel() < 2 else copies.earlier(t),
         packaged=parameter.name in installed,
     )
 
@@ -201,27 +203,29 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def _has_rows(x: torch.Tensor, parameter: Parameter) -> bool:
+def _has_rows(shape: torch.Size, parameter: Parameter) -> bool:
     axis = parameter.layout.out_axis
-    return axis is not None and x.dim() >= 2 and x.shape[axis] >= 2
+    return axis is not None and len(shape) >= 2 and shape[axis] >= 2
 
 
 def _rows(x: torch.Tensor | None, parameter: Parameter) -> torch.Tensor | None:
     """One row for each output unit; ``None`` where the parameter maps nothing."""
-    if x is None or not _has_rows(x, parameter):
+    if x is None or not _has_rows(x.shape, parameter):
         return None
     return x.movedim(parameter.layout.out_axis or 0, 0).flatten(1)
 
 
-def _blocks(x: torch.Tensor, parameter: Parameter) -> torch.Tensor | None:
+def _has_blocks(t: _Tensor) -> bool:
+    """Whether it stacks maps along its first axis, and is not one number throughout."""
+    layout = t.parameter.layout
+    stacked = len(t.shape) == 3 and layout.out_axis not in (None, 0) and layout.in_axis not in (None, 0)
+    return (layout.blocks > 1 or stacked) and not t.of_values.constant
+
+
+def _blocks(x: torch.Tensor, parameter: Parameter) -> torch.Tensor:
     """One row for each of the maps that are stacked along the first axis."""
     blocks = parameter.layout.blocks
-    layout = parameter.layout
-    if blocks > 1:
-        return x.reshape(blocks, -1)
-    if x.dim() == 3 and layout.out_axis not in (None, 0) and layout.in_axis not in (None, 0):
-        return x.flatten(1)
-    return None
+    return x.reshape(blocks, -1) if blocks > 1 else x.flatten(1)
 
 
 def _twins(rows: torch.Tensor | None, beside: torch.Tensor | None) -> int:
@@ -257,16 +261,16 @@ class _Copies:
 
     def __init__(self) -> None:
         """Nothing seen yet."""
-        self._seen: dict[tuple[object, ...], list[tuple[str, torch.Tensor]]] = defaultdict(list)
+        self._seen: dict[tuple[object, ...], list[_Tensor]] = defaultdict(list)
 
-    def earlier(self, name: str, w: torch.Tensor, moments: _Moments) -> str:
-        """The earlier parameter that has exactly these values; "" for none."""
+    def earlier(self, t: _Tensor) -> str:
+        """The name of the earlier parameter that has exactly these values; "" for none."""
         # Numbers that do not depend on the order in which values are looked at: of copies they are equal to the bit.
-        key = (w.shape, w.dtype, moments.low, moments.high, moments.zeros)
-        for other, values in self._seen[key]:
-            if torch.equal(values, w):
-                return other
-        self._seen[key].append((name, w))
+        key = (t.shape, t.dtype, t.of_values.low, t.of_values.high, t.of_values.zeros)
+        for other in self._seen[key]:
+            if torch.equal(whole(other.live), whole(t.live)):
+                return other.parameter.name
+        self._seen[key].append(t)
         return ""
 
 
