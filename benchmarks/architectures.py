@@ -234,7 +234,7 @@ def main() -> None:
     ]
     lines = [
         f"# Findings on the architectures of transformers {transformers.__version__}\n",
-        "`python benchmarks/architectures.py --faults 60`\n",
+        f"`python benchmarks/architectures.py --faults {given.faults}`\n",
         f"{len(listed)} models with their own initialization and their own loss: {len(alarms)} with an error or a "
         "warning.\n",
         *alarms,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstlight.moments.attended import concentration
+from firstlight.moments.attended import focus
 from firstlight.moments.quadrature import through
 from firstlight.moments.sampling import drawn
 from firstlight.moments.signal import Signal, measured, mixed
@@ -80,6 +80,6 @@ def test_a_function_that_mixes_values_is_refused(mixing: Callable[[torch.Tensor]
 def test_softmax_concentrates_as_drawn_logits_do(variance: float, keys: int) -> None:
     logits = torch.randn(20_000, keys, generator=torch.Generator().manual_seed(1)) * math.sqrt(variance)
     expected = float(logits.softmax(-1).square().sum(-1).mean())
-    assert concentration(variance, keys) == pytest.approx(expected, rel=0.1)
-    assert concentration(0.0, keys) == 1 / keys
-    assert concentration(math.inf, keys) == 1.0
+    assert focus(variance, keys).squares == pytest.approx(expected, rel=0.1)
+    assert focus(0.0, keys).squares == 1 / keys
+    assert focus(math.inf, keys).squares == 1.0

@@ -116,7 +116,7 @@ def diagnose(light: Light | Curve | str | Path | Sequence[float]) -> Findings:
 def _of_light(light: Light) -> Findings:
     look = look_at(light)
     found = [finding for family in _FAMILIES for finding in family.rules(look)]
-    return sorted_findings(_roots(found))
+    return sorted_findings(replace(f, predicted=light.analytic) for f in _roots(found))
 
 
 def _roots(found: Sequence[Finding]) -> list[Finding]:

@@ -88,10 +88,11 @@ def one(finding: Finding, width: int = _WIDTH) -> str:
     title = f": {known.title}" if known else ""
     head = f"{_MARKS[finding.severity]} {finding.severity} {finding.code} at {where}{depth}{step}{title}"
     lines = textwrap.wrap(head, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    rows = [("measured", "; ".join(_measured(e) for e in finding.evidence[:3]))] if finding.evidence else []
+    label = "predicted" if finding.predicted else "measured"
+    rows = [(label, "; ".join(_measured(e) for e in finding.evidence[:3]))] if finding.evidence else []
     rows += [("cause", finding.cause), ("fix", finding.remedy)]
-    for label, text in rows:
-        lines += textwrap.wrap(text, width, initial_indent=f"  {label:<9} ", subsequent_indent=" " * 12)
+    for name, text in rows:
+        lines += textwrap.wrap(text, width, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
     return "\n".join(lines)
 
 
@@ -127,6 +128,7 @@ def as_dict(finding: Finding) -> dict[str, Any]:
         "cause": finding.cause,
         "remedy": finding.remedy,
         "step": finding.step,
+        "predicted": finding.predicted,
     }
 
 
@@ -157,4 +159,5 @@ def from_dict(saved: Mapping[str, Any]) -> Finding:
         saved["remedy"],
         saved["remedy"],
         saved["step"],
+        saved.get("predicted", False),
     )

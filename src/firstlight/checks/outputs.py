@@ -92,7 +92,10 @@ def _pooled_over_one(look: Look, last: Place | None) -> Iterator[Finding]:
         before = look.weight_before(place)
         weight = look.weight_of(before)
         if place is not last and weight is not None and weight.fan_out == 1 and before.kind is Kind.WEIGHT:
-            yield from _over_one(place, where_of(before))
+            found = list(_over_one(place, where_of(before)))
+            yield from found
+            if found:
+                return
 
 
 def _over_one(last: Place, where: str) -> Iterator[Finding]:

@@ -54,6 +54,7 @@ class Finding:
         remedy: what to do, in a sentence.
         repair: makes the changed plan, or is the code to paste; what ``fix`` gives.
         step: the training step at which it was seen; ``None`` at step 0.
+        predicted: whether its numbers follow from a plan in theory, of a model without values, and were not measured.
     """
 
     code: str
@@ -65,6 +66,7 @@ class Finding:
     remedy: str
     repair: Callable[[], Plan] | str = field(default="", compare=False, repr=False)
     step: int | None = None
+    predicted: bool = False
 
     def fix(self) -> Plan | str:
         """The fix as something to apply: a changed plan for ``fl.apply_``, or the code to paste."""

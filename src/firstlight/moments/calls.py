@@ -12,8 +12,8 @@ from ..graphs.tape import Node, Ref
 Lookup = Callable[[Ref], torch.Tensor]
 
 
-def run(node: Node, lookup: Lookup) -> object:
-    """What the call gives for the tensors that ``lookup`` finds.
+def run(node: Node, lookup: Lookup, *, gradients: bool = False) -> object:
+    """What the call gives for the tensors that ``lookup`` finds; with ``gradients``, on autograd's graph.
 
     Raises:
         ArithmeticError: it cannot be run so, for whatever reason.
@@ -26,7 +26,7 @@ def run(node: Node, lookup: Lookup) -> object:
         is_leaf=lambda x: isinstance(x, Ref),
     )
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             return node.function(*args, **kwargs)
     except Exception as error:
         raise ArithmeticError(f"{node.op} cannot be run again: {error}") from error

@@ -31,7 +31,7 @@ def one_value(
 
     def function(z: torch.Tensor) -> torch.Tensor:
         value = z if inner is None else inner(z)
-        return _called(node, {ref.node: value, **{n: _scalar(c.mean) for n, c in constants.items()}})
+        return called(node, {ref.node: value, **{n: _scalar(c.mean) for n, c in constants.items()}})
 
     return _keep_logits(node, x, through(function, source).rooted(root, function))
 
@@ -108,7 +108,7 @@ def together(
     fixed = {n: _scalar(c.mean) for n, c in constants.items()}
 
     def function(z: torch.Tensor) -> torch.Tensor:
-        return _called(node, fixed, {slot: f(z) for slot, f in functions.items()})
+        return called(node, fixed, {slot: f(z) for slot, f in functions.items()})
 
     return through(function, signals.get(root, signals_[0])).rooted(root, function)
 
@@ -121,7 +121,7 @@ def _scalar(value: float) -> torch.Tensor:
     return torch.full((1,), value, dtype=torch.float64)
 
 
-def _called(
+def called(
     node: Node, by_node: Mapping[int, torch.Tensor], by_slot: Mapping[tuple[int | str, int], torch.Tensor] | None = None
 ) -> torch.Tensor:
     """The recorded call on values in place of its tensors."""
@@ -130,7 +130,8 @@ def _called(
         for o in node.operands
     ]
     values = iter(queue)
-    out = first_tensor(run(node, lambda _: next(values).clone()))  # it may write in place
+    made = run(node, lambda _: next(values).clone(), gradients=torch.is_grad_enabled())  # it may write in place
+    out = first_tensor(made)
     if out is None:
         raise ArithmeticError(f"{node.op} gives no tensor")
     return out

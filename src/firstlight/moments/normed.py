@@ -17,9 +17,7 @@ def normed(node: Node, x: Signal, shape: tuple[int, ...]) -> Signal:
     eps = _eps(node)
     match node.op:
         case "batch_norm":
-            batch, positions = shape[0], math.prod(shape[2:])
-            common = x.variance / (batch * positions) + x.shared * (batch - 1) / batch
-            common += x.local * (positions - 1) / (batch * positions)
+            common = in_common(x, shape)
             rest = max(x.variance - common, 1e-12)
             return Signal(0.0, rest / (rest + eps), 0.0, max(0.0, x.local - common) / (rest + eps), known=x.known)
         case "instance_norm":
@@ -36,6 +34,28 @@ def normed(node: Node, x: Signal, shape: tuple[int, ...]) -> Signal:
         case _:
             square = x.variance + eps
             return Signal(0.0, x.variance / square, x.shared / square, x.local / square, known=x.known)
+
+
+def in_common(x: Signal, shape: tuple[int, ...]) -> float:
+    """The variance of a unit's mean over the batch and its positions."""
+    batch, positions = shape[0], math.prod(shape[2:])
+    common = x.variance / (batch * positions) + x.shared * (batch - 1) / batch
+    return common + x.local * (positions - 1) / (batch * positions)
+
+
+def divided_by(node: Node, x: Signal, shape: tuple[int, ...]) -> float:
+    """The square of what a norm divides by."""
+    match node.op:
+        case "batch_norm":
+            return max(x.variance - in_common(x, shape), 1e-12) + _eps(node)
+        case "instance_norm":
+            return max(x.variance - x.local, 1e-12) + _eps(node)
+        case "rms_norm":
+            return x.second + _eps(node)
+        case "normalize":
+            return max(x.second * shape[-1], 1e-24)
+        case _:
+            return x.variance + _eps(node)
 
 
 def _eps(node: Node) -> float:

@@ -27,9 +27,10 @@ from ..graphs.tape import INPUT, PARAMETER, Flow, Node, Operand, Ref, Tape
 from ..graphs.walks import divided_by_spread, is_weight_call, modulated, spread_count
 from . import attended as attention
 from . import maps, pooled
+from .attended import Attention, Focus
 from .elementwise import joined, one_value, together, with_constant
 from .exact import Exact
-from .fused import fused_attention
+from .fused import fused_attention, packed
 from .normed import normed
 from .recurrent import recurrent
 from .sampling import Sampler, Weight
@@ -37,7 +38,7 @@ from .signal import Signal, measured, mixed
 
 _UNKNOWN = Signal(0.0, 1.0, known=False)
 _SCAN = 6  # products one behind another; attention with rotations and gates has four
-_MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
+MAPS = (Role.LINEAR, Role.CONV, Role.CONV_TRANSPOSED, Role.BILINEAR)
 
 
 class Propagation:
@@ -55,6 +56,7 @@ class Propagation:
         self.weights = dict(weights)
         self.signals: dict[int, Signal] = {}
         self.fallbacks: dict[int, str] = {}
+        self.entropies: dict[int, float] = {}  # H / log T of attention and of softmaxes
         self._known = Exact(tape)
         self._products: dict[int, int] = {}
         self.known_value = self._known.value
@@ -173,6 +175,7 @@ class Propagation:
         if op in RECURRENT:
             return recurrent(node, self.of)
         if op == "multi_head_attention_forward":
+            self.entropies[node.id] = packed(node, self.of, self.known_value).focus.entropy
             return fused_attention(node, self.of, self.known_value)
         mapped = self._mapped(node, x, data)
         if mapped is not None:
@@ -217,7 +220,7 @@ class Propagation:
             for o in node.operands
             if self.tape[o.ref.node].flow is Flow.WEIGHTS or (own and o.slot in (1, "weight"))
         ]
-        maps_ = [(o, r) for o, r in weights if r is not None and r.role in _MAPS]
+        maps_ = [(o, r) for o, r in weights if r is not None and r.role in MAPS]
         if len(maps_) != 1:
             return None
         operand, reading = maps_[0]
@@ -225,14 +228,17 @@ class Propagation:
         if reading.role is Role.BILINEAR:
             out = maps.mapped(x.plain().times(self.of(data[-1].ref).plain()), reading.fan_in, weight)
         else:
-            fan, profile = self._summed(node, reading.fan_in, x)
+            fan, profile = self.summed(node, reading.fan_in, x)
             out = replace(maps.mapped(x, fan, weight, centred=self._is_centred(operand.ref)), profile=profile)
+            if node.op in TRANSPOSED_CONVS:  # outputs that lie differently to the stride are made by other weights
+                before, after = (math.prod(shape[2:]) for shape in (data[0].ref.shape, node.shape))
+                out = replace(out, local=out.local * min(1.0, before / max(1, after)))
         for o, r in weights:
             if o is not operand and r is not None and r.role is Role.BIAS:
                 out = replace(maps.with_bias(out, self.of(o.ref)), profile=out.profile)
         return out
 
-    def _summed(self, node: Node, fan_in: float, x: Signal) -> tuple[float, maps.Profile | None]:
+    def summed(self, node: Node, fan_in: float, x: Signal) -> tuple[float, maps.Profile | None]:
         """How many inputs an output really sums, and how that varies over a picture."""
         if node.op in CONVS:
             return maps.conv_fan_in(node, x.profile)
@@ -269,12 +275,22 @@ class Propagation:
         for operand in node.operands:
             reading = read(node, operand)
             if reading is not None and reading.role is Role.NORM_SCALE:
-                out = out.times(_same(self.of(operand.ref)))
+                out = out.times(same(self.of(operand.ref)))
             elif reading is not None and reading.role is Role.NORM_SHIFT:
                 out = maps.with_bias(out, self.of(operand.ref))
         return out
 
     def _attention(self, node: Node) -> Signal:
+        looked = self.attention(node)
+        self.entropies[node.id] = looked.focus.entropy
+        return attention.attended(self.of(looked.value), looked.focus.squares, looked.allowed)
+
+    def attention(self, node: Node) -> Attention:
+        """What a fused attention reads, and how concentrated its weights are.
+
+        Raises:
+            ArithmeticError: it is called without query, key or value.
+        """
         refs = [node.tensor(n, i) for i, n in enumerate(("query", "key", "value"))]
         if any(r is None for r in refs):
             raise ArithmeticError("an attention without query, key and value")
@@ -289,8 +305,8 @@ class Propagation:
             for part in self._summands(mask):
                 allowed = attention.masked(self.known_value(part), keys) or allowed
                 variance += self.of(part).variance if self.tape[part.node].flow is Flow.WEIGHTS else 0.0
-        concentrated = attention.mean_concentration(variance, allowed or (keys,))
-        return attention.attended(self.of(value), concentrated)
+        counts = allowed or (keys,)
+        return Attention(query, key, value, factor, attention.mean_focus(variance, counts), counts)
 
     def _summands(self, mask: Ref) -> list[Ref]:
         """What a mask was added up from: learned biases, and what hides keys."""
@@ -300,19 +316,29 @@ class Propagation:
         return [part for o in node.operands for part in self._summands(o.ref)]
 
     def _softmax(self, node: Node, x: Signal) -> Signal:
-        axis = node.argument("dim", 1, -1)
-        keys = node.shape[axis if isinstance(axis, int) and -len(node.shape) <= axis < len(node.shape) else -1]
+        keys, focus = self.keys(node), self.focus(node, x)
+        squares, self.entropies[node.id] = focus.squares, focus.entropy
+        return Signal(
+            1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, allowed=x.allowed, known=x.known
+        )
+
+    def focus(self, node: Node, x: Signal) -> Focus:
+        """How a softmax of this value is spread over its axis."""
         own = max(x.variance - x.local, 0.0) if x.logits is None else x.logits
-        squares = attention.mean_concentration(own, x.allowed or (keys,))
-        return Signal(1 / keys, max(0.0, squares / keys - 1 / keys**2), weights=squares, known=x.known)
+        return attention.mean_focus(own, x.allowed or (self.keys(node),))
+
+    def keys(self, node: Node) -> int:
+        """The length of a softmax's axis."""
+        axis = node.argument("dim", 1, -1)
+        return node.shape[axis if isinstance(axis, int) and -len(node.shape) <= axis < len(node.shape) else -1]
 
     def _product(self, node: Node, data: list[Operand]) -> Signal:
         """A product of two values: attention weights with values, queries with keys, or independent ones."""
         a, b = self.of(data[0].ref), self.of(data[1].ref)
         if a.weights is not None:
-            return attention.attended(b, a.weights)
+            return attention.attended(b, a.weights, a.allowed or data[0].ref.shape[-1:])
         if b.weights is not None:
-            return attention.attended(a, b.weights)
+            return attention.attended(a, b.weights, b.allowed or data[1].ref.shape[-2:-1])
         width = data[0].ref.shape[-1]
         out = Signal(width * a.mean * b.mean, width * (a.second * b.second - (a.mean * b.mean) ** 2))
         return replace(
@@ -348,7 +374,7 @@ class Propagation:
         if len(data) == 1 and all(c.variance <= 1e-12 for c in constants.values()):
             return one_value(node, data[0].ref, x, self.signals, constants)
         if len(data) == 1 and len(others) == 1:
-            return with_constant(node, x, self._other(others[0], data[0].ref.shape), first=data[0] == node.operands[0])
+            return with_constant(node, x, self.other(others[0], data[0].ref.shape), first=data[0] == node.operands[0])
         if len(data) == 2 and not others:
             return joined(node, data, [self.of(o.ref) for o in data], self.signals)
         if len(data) > 1 and all(c.variance <= 1e-12 for c in constants.values()):
@@ -369,13 +395,13 @@ class Propagation:
         value = self.known_value(ref)
         return value is not None and value.numel() > 1 and bool(((value == 0) | (value == 1)).all())
 
-    def _other(self, operand: Operand, data: tuple[int, ...]) -> Signal:
+    def other(self, operand: Operand, data: tuple[int, ...]) -> Signal:
         """What is joined with data of this shape: of a parameter, the same for all samples, or positions, it has."""
         signal, shape = self.of(operand.ref), operand.ref.shape
         if self.tape[operand.ref.node].flow is not Flow.WEIGHTS:
             return signal
         if len(shape) > len(data) or len(data) < 2:
-            return _same(signal)
+            return same(signal)
         aligned = (*(1,) * (len(data) - len(shape)), *shape)
         positions = aligned[1:-1] if len(data) < 4 else aligned[2:-1]
         of_positions = aligned[-1] > 1 and any(n > 1 for n in positions)
@@ -391,7 +417,12 @@ def _part(node: int, output: int) -> int:
     return -1 - (node << 12) - output
 
 
-def _same(signal: Signal) -> Signal:
+def origin(place: int) -> tuple[int, int]:
+    """The node, and which of its outputs, whose signal is kept at a place: what ``Signal.root`` names."""
+    return (place, 0) if place >= 0 else divmod(-1 - place, 1 << 12)
+
+
+def same(signal: Signal) -> Signal:
     """A parameter as what it multiplies sees it: the same for every sample and position."""
     return Signal(signal.mean, signal.variance, signal.variance, signal.variance, known=signal.known)
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch.utils import _pytree as pytree
 
-from ..graphs.ops import NORMS
+from ..graphs.ops import JOINS, NORMS
 from ..graphs.tape import PARAMETER, Flow, Node, Ref, Tape
-from ..graphs.walks import divided_by_spread
+from ..graphs.walks import divided_by_spread, is_weight_call
 from .calls import run
 from .signal import Signal, measured, mixed
 
@@ -93,6 +93,15 @@ class _Draw:
             raise ArithmeticError(f"{node.op} gives no numbers")
         return measured(torch.nan_to_num(out.double(), 0.0, 0.0, 0.0))
 
+    def value_at(self, ref: Ref) -> torch.Tensor:
+        """The value in this draw."""
+        for place in self._behind(self.tape[ref.node]):
+            self._run(self.tape[place], self._together)
+        made = self._run(self.tape[ref.node], self._together)
+        if ref.output >= len(made) or tuple(made[ref.output].shape) != ref.shape:
+            raise ArithmeticError(f"{self.tape[ref.node].op} gives another shape")
+        return made[ref.output]
+
     def _behind(self, node: Node) -> list[int]:
         """The calls between the last norms and this one, in order."""
         waiting, found = list(node.inputs), set[int]()
@@ -157,6 +166,20 @@ class _Draw:
     def _keep(self, node: Node, values: list[torch.Tensor]) -> None:
         self._drawn[node.id] = values
         self._held += sum(v.numel() for v in values)
+
+
+def simulated(
+    tape: Tape, ref: Ref, signal: Callable[[Ref], Signal], value: Callable[[Ref], torch.Tensor | None], seed: int = 0
+) -> torch.Tensor:
+    """A draw of a value by its signal, made as the calls since the last weights and norms make it.
+
+    Raises:
+        ArithmeticError: it is too large, or a call cannot be run.
+    """
+    starts = frozenset(n.id for n in tape if is_weight_call(tape, n) or n.op in JOINS) | frozenset(_normed(tape))
+    if ref.node in starts:
+        return drawn(signal(ref), ref.shape, torch.Generator().manual_seed(seed))
+    return _Draw(tape, starts, signal, value, None, seed).value_at(ref)
 
 
 def _normed(tape: Tape) -> Iterator[int]:

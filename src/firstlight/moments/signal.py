@@ -49,6 +49,11 @@ class Signal:
         """E[x²]."""
         return self.variance + self.mean**2
 
+    @property
+    def across(self) -> float:
+        """The covariance of two samples at two positions: what both shares leave of the variance."""
+        return self.shared * self.local / self.variance if self.variance > 0 else 0.0
+
     def plain(self) -> Signal:
         """Without what it was made from."""
         return Signal(self.mean, self.variance, self.shared, self.local, known=self.known)

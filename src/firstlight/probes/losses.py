@@ -161,7 +161,8 @@ def endless(loss_fn: Callable[..., object], outputs: object, targets: object) ->
             free = outputs.detach().clone().requires_grad_()
             start: Any = loss_fn(free, targets)
             slope = torch.autograd.grad(start, free)[0]
-        chosen = torch.linspace(0, len(free) - 1, min(len(free), _SAMPLES)).long().tolist()
+        some = _SAMPLES if free.numel() < LARGEST else 2
+        chosen = torch.linspace(0, len(free) - 1, min(len(free), some)).long().tolist()
         powers = [_power(loss_fn, free.detach(), targets, slope, i, float(start.detach())) for i in chosen]
     except Exception:  # a loss of the user's own may refuse anything
         return None

@@ -58,7 +58,8 @@ def measure(
         inputs: one batch, as the model is called: a tensor, a tuple of positional or a dict of keyword arguments.
         targets: what the loss compares with.
         loss_fn: called with (outputs, targets), or with the outputs alone where there are no targets; gives a scalar.
-            One of the user's own is called once more, with the targets as outputs, to see whether it compares the two.
+            One of the user's own is called some times more, with other outputs: whether it compares them with the
+            targets, and whether it is bounded below.
             Without it: the output's own ``loss``, cross-entropy for whole numbers, squared error for real ones; and
             without targets a random projection of the outputs takes the loss's place.
         optimizer: the one that will train the model: its first update is set beside each weight.
@@ -67,8 +68,8 @@ def measure(
         max_samples, max_positions: how much of each value is looked at: memory and time stay bounded.
         seed: of the random state in which the forward runs (dropout), and of what is drawn to measure.
         graph: the model's, where it was traced before.
-        plan: what the parameters will be: the signal is then predicted from it, forward only, and nothing is run. A
-            model on the meta device is predicted in any case, from torch's defaults where no plan is given.
+        plan: what the parameters will be: the signal is then predicted from it, forward and backward, and nothing is
+            run. A model on the meta device is predicted in any case, from torch's defaults where no plan is given.
 
     Returns:
         The record: every weight call, activation, norm, softmax and residual join in execution order, every parameter.
@@ -84,15 +85,15 @@ def measure(
     ['input 0', 'linear', 'relu', 'linear', 'output']
     """
     given, model = model, _checked(model, max_samples, max_positions)
-    if plan is not None or is_predicted(model):
-        return predict(model, inputs, plan)
-    notes = _compiled(given)
     with torch.inference_mode(False):
         call, own_targets = call_of(inputs), _off_graph(targets)
     _refuse_empty(call)
     _refuse_nan("inputs", (call.args, call.kwargs))
     _refuse_nan("targets", own_targets)
     updates = updates_of(optimizer, lr, model)
+    if plan is not None or is_predicted(model):
+        return predict(model, inputs, own_targets, loss_fn, plan=plan, updates=updates)
+    notes = _compiled(given)
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
         seed_all(seed)

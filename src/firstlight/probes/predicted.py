@@ -86,7 +86,7 @@ def against(light: Light, plan: Plan) -> Against:
     if not own <= names:
         lost = sorted(own - names)[0]
         raise ArgumentError(f"the plan has no {lost!r}, which the probed model has: give the plan of that model")
-    signals = propagated(tape, planned(plan.entries, tape))
+    signals = propagated(tape, planned(plan.entries, tape)).signals
     pairs = [
         Pair(p, signals[p.node].second, p.forward.second, signals[p.node].known)
         for p in light.places
@@ -95,9 +95,9 @@ def against(light: Light, plan: Plan) -> Against:
     return Against(plan.scheme, tuple(pairs))
 
 
-def propagated(tape: Tape, weights: Mapping[str, Signal]) -> Mapping[int, Signal]:
-    """The signal at every node of a tape, from the statistics of its parameters."""
+def propagated(tape: Tape, weights: Mapping[str, Signal]) -> Propagation:
+    """The signals at all nodes of a tape, from the statistics of its parameters."""
     prediction = Propagation(tape, weights)
     for _ in prediction.run():
         pass
-    return prediction.signals
+    return prediction

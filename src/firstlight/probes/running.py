@@ -28,6 +28,8 @@ from .parts import LossFunction
 from .statistics import Limits
 from .weighing import trainable
 
+_PROJECTION = 0x5EED_1164_7000  # nobody's own seed: inputs drawn with it would be the projection itself
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -127,9 +129,9 @@ def run_watched(
         except Exception as error:
             raise ModelError(_forward_message(follower, error)) from error
         observer.put_output(out)
-        loss, projected = _loss(out, targets, loss_fn, call.batch)
+        loss, projected = loss_of(out, targets, loss_fn, call.batch)
         value = None if projected else float(loss.detach())
-        if value is not None and loss_fn is not None and not observer.found.losses:
+        if value is not None and loss_fn is not None and not observer.found.losses and not whole:
             with observer.aside():
                 by_hand = residual(loss_fn, out, targets, value) or endless(loss_fn, out, targets)
             observer.found.losses += [by_hand] if by_hand else []
@@ -173,7 +175,7 @@ def _whole(loss: torch.Tensor, wanted: Sequence[nn.Parameter]) -> dict[int, torc
                 parameter._post_accumulate_grad_hooks = hooks
 
 
-def _loss(out: Any, targets: Any, loss_fn: LossFunction | None, batch: int) -> tuple[torch.Tensor, bool]:
+def loss_of(out: Any, targets: Any, loss_fn: LossFunction | None, batch: int) -> tuple[torch.Tensor, bool]:
     """The loss, or a projection of the outputs, and whether it is one."""
     if loss_fn is None and targets is None:
         own = out.get("loss") if isinstance(out, Mapping) else getattr(out, "loss", None)
@@ -230,7 +232,7 @@ def _projected(out: Any, batch: int) -> torch.Tensor:
     tensors = [t for t in tensors_in(out) if t.is_floating_point()]
     if not tensors:
         raise ModelError(f"the model gave {_shown(out)}: no tensor of floating point numbers to measure")
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(_PROJECTION)
     wanted = [t for t in tensors if t.requires_grad][:1] or tensors[:1]
     parts = [(t.float() * torch.randn(t.shape, generator=generator).to(t.device)).sum() for t in wanted]
     return torch.stack(parts).sum() / max(batch, 1)

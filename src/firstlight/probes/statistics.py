@@ -261,6 +261,11 @@ _SATURATES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyT
 )
 
 
+def flat_part(op: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Which values y = φ(z) lie where |φ'(z)| < 5 % of its maximum; ``None`` where φ does not saturate."""
+    return _SATURATES.get(op)
+
+
 def entropy(logarithms: torch.Tensor, axis: int) -> float | None:
     """H / log T of softmax rows given as log p, the mean over rows; T counts the entries that any sample may use."""
     x = logarithms.detach().movedim(axis, -1).float()

@@ -13,7 +13,7 @@ import torch
 
 def as_it_lies(x: torch.Tensor) -> torch.Tensor:
     """The same tensors, (tensors, …), with the other axes in the order in which memory holds them: no copy is made."""
-    return x.permute(0, *sorted(range(1, x.dim()), key=x.stride().__getitem__, reverse=True))
+    return x.permute(0, *sorted(range(1, x.dim()), key=lambda axis: -x.stride()[axis]))
 
 
 def finite(x: torch.Tensor) -> tuple[torch.Tensor, list[float], list[int]]:

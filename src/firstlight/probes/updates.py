@@ -15,6 +15,7 @@ import torch
 from ..errors import ArgumentError
 
 Group = Mapping[str, object]
+_DRAWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,28 @@ class Updates:
         """The options for a parameter; ``None`` where the optimizer does not hold it."""
         return self.groups.get(id(parameter))
 
+    def rate(self, parameter: torch.Tensor) -> float | None:
+        """The parameter's learning rate; ``None`` where the optimizer does not hold it."""
+        lr = (self.of(parameter) or {}).get("lr")
+        return float(lr) if isinstance(lr, int | float | torch.Tensor) else None
+
     def first(self, parameter: torch.Tensor, gradient: torch.Tensor) -> float | None:
         """The rms of the first update; ``None`` where the parameter is not held or the rule is not known."""
-        options, rule = self.of(parameter), _RULES.get(self.name)
-        if options is None or rule is None:
+        options = self.of(parameter)
+        return None if options is None else self._first(options, parameter.detach(), gradient)
+
+    def expected(self, parameter: torch.Tensor, value: float, gradient: float) -> float | None:
+        """The same for Gaussian values and gradients of these rms, where there are no real ones."""
+        options, generator = self.of(parameter), torch.Generator().manual_seed(0)
+        w, g = (torch.randn(_DRAWS, generator=generator, dtype=torch.float64) for _ in range(2))
+        return None if options is None else self._first(options, value * w, gradient * g)
+
+    def _first(self, options: Group, w: torch.Tensor, gradient: torch.Tensor) -> float | None:
+        rule = _RULES.get(self.name)
+        if rule is None:
             return None
         lr, decay = _number(options, "lr", math.nan), _number(options, "weight_decay", 0.0)
-        w, g = parameter.detach(), -gradient if options.get("maximize") else gradient
+        g = -gradient if options.get("maximize") else gradient
         if decay and self.name not in _DECOUPLED:
             g = g + decay * w
         step = lr * rule(g, options)

@@ -147,7 +147,6 @@ def _weigh(
     options = None if updates is None else updates.of(tensor)
     second = of_value.second
     step = None if updates is None or gradient is None else updates.first(tensor, gradient)
-    lr = None if options is None else options.get("lr")
     use = parameter.uses[0] if parameter.uses else None
     return Weight(
         name=parameter.name,
@@ -183,7 +182,7 @@ def _weigh(
         gradient_ratio=(of_gradient.second / second) ** 0.5 if of_gradient is not None and second > 0 else None,
         update_ratio=step / second**0.5 if step is not None and math.isfinite(step) and second > 0 else None,
         in_optimizer=None if updates is None else options is not None,
-        lr=float(lr) if isinstance(lr, int | float | torch.Tensor) else None,
+        lr=None if updates is None else updates.rate(tensor),
         units=t.shape[parameter.layout.out_axis or 0] if _has_rows(t.shape, parameter) else 0,
         twins=twin,
         gradient_twins=_twins(rows, _rows(whole(gradient), parameter)) if twin and gradient is not None else 0,
