@@ -188,15 +188,17 @@ def _alignments(x: torch.Tensor, seconds: Sequence[float]) -> list[dict[str, Any
     """How much samples and positions point one way, of each value that is not zero throughout."""
     several, samples, positions, units = x.shape
     found: list[dict[str, Any]] = [{} for _ in range(several)]
+    squared = x.square()
     if samples > 1:
         # Var = E[x²] − E[x]² over the samples, the mean over units and positions.
         common = squares(x.sum(1).div_(samples))
-        cosines = _mean_cosines(x.reshape(several, 1, samples, positions * units))
+        shape = (several, 1, samples, positions * units)
+        cosines = _mean_cosines(x.reshape(shape), squared.reshape(shape))
         for one, square, cosine, second in zip(found, common, cosines, seconds, strict=True):
             one["cosine"] = cosine
             one["sample_spread"] = max(0.0, 1 - square / (positions * units) / second) if second else None
     if positions > 1:
-        for one, cosine in zip(found, _mean_cosines(x), strict=True):
+        for one, cosine in zip(found, _mean_cosines(x, squared), strict=True):
             one["position_cosine"] = cosine
     if samples * positions > 1:
         for one, rank, rows in zip(found, *_effective_ranks(x.reshape(several, -1, units)), strict=True):
@@ -215,13 +217,13 @@ def _effective_ranks(x: torch.Tensor) -> tuple[list[float | None], list[int]]:
     return ranks, [some.shape[1]] * len(x)
 
 
-def _mean_cosines(x: torch.Tensor) -> list[float | None]:
+def _mean_cosines(x: torch.Tensor, squared: torch.Tensor) -> list[float | None]:
     """The mean cosine between two rows of a set, (‖Σ x̂‖² − n) / (n (n − 1)), over the sets of each value.
 
-    Values are (values, sets, rows, units); rows that are zero have no direction and are left out.
+    Values and their squares are (values, sets, rows, units); rows that are zero have no direction and are left out.
     """
     several, sets, rows, units = x.shape
-    norms = x.square().sum(-1).sqrt()
+    norms = squared.sum(-1).sqrt()
     tiny = torch.finfo(norms.dtype).tiny
     if float(norms.min()) < tiny:
         return [_mean_cosine_of_live(v, n, tiny) for v, n in zip(x, norms, strict=True)]

@@ -41,7 +41,7 @@ class Together(Generic[Look, Statistics]):
         """Look at a value now or soon; it may change behind this call. ``put`` is told the statistics."""
         size = x.numel() * x.element_size()
         many = min(_MOST, (ROOM_ON_GPU if x.is_cuda else ROOM) // max(size, 1))
-        if many < 2 or not size or type(x) is not torch.Tensor:
+        if many < 2 or not size or type(x) is not torch.Tensor or _is_aside(x):
             put(self._measure(x[None], (look,), False)[0])
             return
         key = (x.shape, x.dtype, x.device)
@@ -69,3 +69,8 @@ class Together(Generic[Look, Statistics]):
             put(statistics)
         waiting.looks.clear()
         waiting.puts.clear()
+
+
+def _is_aside(x: torch.Tensor) -> bool:
+    """Whether a GPU works on it beside the stream in which those that wait are looked at."""
+    return x.is_cuda and torch.cuda.current_stream(x.device) != torch.cuda.default_stream(x.device)
