@@ -97,10 +97,28 @@ def a_tensor_parallel_model_is_traced_as_the_whole_one() -> None:
     assert fl.plan(model, X).to_json() == fl.plan(network(), X).to_json()
 
 
+def tensor_parallel_ranks_measure_what_one_process_measures() -> None:
+    model, mesh = network(), init_device_mesh("cpu", (dist.get_world_size(),))
+    parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    light, single = measure(model, X, Y, F.cross_entropy), measure(network(), X, Y, F.cross_entropy)
+    assert (light.ranks, light.batch) == (dist.get_world_size(), 64)
+    assert [p.op for p in light] == [p.op for p in single]
+    for a, b in zip(light, single, strict=True):
+        assert a.forward is not None
+        assert b.forward is not None
+        assert a.forward.second == pytest.approx(b.forward.second, rel=1e-4)
+        if b.backward is not None:
+            assert a.backward is not None
+            assert a.backward.second == pytest.approx(b.backward.second, rel=1e-4)
+    for v, w in zip(light.weights, single.weights, strict=True):
+        assert (v.second, v.grad_second) == pytest.approx((w.second, w.grad_second), rel=1e-4)
+
+
 SCENARIOS = (
     all_ranks_measure_what_one_process_measures_on_the_whole_batch,
     a_forward_that_fails_leaves_the_shards,
     a_sharded_model_is_traced_as_the_whole_one,
     a_plan_of_a_sharded_model_is_that_of_the_whole_one,
     a_tensor_parallel_model_is_traced_as_the_whole_one,
+    tensor_parallel_ranks_measure_what_one_process_measures,
 )

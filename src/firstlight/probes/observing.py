@@ -36,7 +36,7 @@ from .following import Follower, Visit, first_tensor
 from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
 from .parts import Backward, Forward, Kind
-from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, looked, part
+from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, gathered, looked, part
 from .together import Together
 
 _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
@@ -197,15 +197,15 @@ class Observer(TorchFunctionMode):
 
     def _trail(self, tensor: torch.Tensor) -> Trail:
         found = self._trails.get(tensor)  # type: ignore[no-untyped-call]
-        if found is not None:
+        if found is not None and (found.data or found.weights or tensor.grad_fn is None):
             return found  # type: ignore[no-any-return]
         name = self._parameters.get(id(tensor))
         if name is not None:
             return Trail(False, (name,))
         if isinstance(tensor, nn.Parameter):
             return Trail(False, self._gathered(tensor))
-        if tensor.grad_fn is not None or self.again:
-            return Trail(True, depth=self._deepest)  # made out of sight
+        if tensor.grad_fn is not None or self.again or hasattr(tensor, "full_tensor"):
+            return Trail(True, depth=self._deepest)  # made out of sight, or distributed there
         return Trail(False)
 
     def _gathered(self, tensor: torch.Tensor) -> tuple[str, ...]:
@@ -324,6 +324,7 @@ class Observer(TorchFunctionMode):
 
     def _add_value(self, value: torch.Tensor, form: Form, op: str, put: Callable[[Forward], None]) -> None:
         with self.aside():
+            value = gathered(value)
             x = part(value, form, self._batch, self._limits)
             self._forward.add(x, looked(value, x, op), put)
 
@@ -331,6 +332,7 @@ class Observer(TorchFunctionMode):
         # A gradient comes while the mode watches: of a plain one its calls need not pass here to be let through.
         unseen = torch._C.DisableTorchFunction() if type(gradient) is torch.Tensor else nullcontext()
         with self.aside(), unseen:
+            gradient = gathered(gradient)
             x = part(gradient, form, self._batch, self._limits)
             self._backward.add(x, looked(gradient, x), put)
 
