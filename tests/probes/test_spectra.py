@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -52,3 +54,47 @@ def test_pictures_and_buffers_pass() -> None:
     assert found is not None
     assert (found.inputs, found.outputs) == (192, 5)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("width", "outputs"), [(96, 96), (96, 40), (40, 96)])
+def test_products_alone_bound_the_condition_number(monkeypatch: pytest.MonkeyPatch, width: int, outputs: int) -> None:
+    model = nn.Sequential(nn.Linear(width, 96), nn.Tanh(), nn.Linear(96, outputs)).double()
+    x = normal(2, width).double()
+    exact = torch.linalg.svdvals(torch.autograd.functional.jacobian(model, x[:1])[0, :, 0])
+    condition = float(exact[0] / exact[-1])
+    monkeypatch.setattr(spectra, "_FORMED", 0)
+    bounds = []
+    for steps in (5, 10, 20, 30):
+        monkeypatch.setattr(spectra, "_STEPS", steps)
+        found = measure(model, x, jacobian=True).jacobian
+        assert found is not None
+        assert found.condition is None
+        assert found.smallest_at_most is not None
+        assert found.condition_at_least is not None
+        assert found.largest is not None
+        assert float(exact[-1]) <= found.smallest_at_most * (1 + 1e-9)
+        assert found.largest <= float(exact[0]) * (1 + 1e-9)
+        bounds.append(found.condition_at_least)
+    assert bounds == sorted(bounds)
+    assert bounds[-1] <= condition
+    assert bounds[-1] > 3  # a Gaussian map: far from an isometry
+    assert "condition at least" in str(measure(model, x, jacobian=True))
+    monkeypatch.setattr(spectra, "_STEPS", 96)
+    whole = measure(model, x, jacobian=True).jacobian
+    assert whole is not None
+    assert whole.condition == pytest.approx(condition, rel=1e-6)
+    assert whole.smallest == pytest.approx(float(exact[-1]), rel=1e-6)
+
+
+def test_steps_end_by_themselves_where_all_singular_values_were_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "_FORMED", 0)
+    isometry = measure(plain(64, 6, nn.Identity, 1.0, orthogonal=True), normal(2, 64), jacobian=True).jacobian
+    assert isometry is not None
+    assert isometry.condition == pytest.approx(1.0, abs=1e-5)
+    flat = nn.Linear(64, 64)
+    with torch.no_grad():
+        flat.weight.copy_(torch.outer(normal(64), normal(64, seed=1)))
+    singular = measure(flat, normal(2, 64), jacobian=True).jacobian
+    assert singular is not None
+    assert singular.condition is not None
+    assert singular.condition > 1e5 or math.isinf(singular.condition)

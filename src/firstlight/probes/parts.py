@@ -302,6 +302,8 @@ class Jacobian:
         largest, smallest, condition: the extreme singular values and their quotient; ``None`` where not found.
         values: all singular values of the first sample, descending, where J was formed; () where it was not.
         method: "exact" or "matrix-free".
+        smallest_at_most, condition_at_least: what products with J alone prove of the first sample; ``None`` where J was
+            formed.
     """
 
     inputs: int
@@ -314,6 +316,8 @@ class Jacobian:
     condition: float | None
     values: tuple[float, ...] = ()
     method: str = "exact"
+    smallest_at_most: float | None = None
+    condition_at_least: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ def jacobian_line(light: Light) -> str:
         words.append(f"largest {j.largest:.3g}")
     if j.condition is not None:
         words.append(f"condition {j.condition:.3g}")
+    elif j.condition_at_least is not None:
+        words.append(f"condition at least {j.condition_at_least:.3g}")
     return ", ".join(words)
 
 
