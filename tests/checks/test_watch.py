@@ -525,7 +525,7 @@ def test_what_is_learned_by_heart_is_told_without_a_validation_loss() -> None:
     for labels in (y, (x @ torch.randn(8, 4, generator=g)).argmax(1)):
         model = _mlp(256)
         adam = torch.optim.Adam(model.parameters(), 2e-3)
-        with fl.watch(model, adam) as w:
+        with fl.watch(model, adam, every=2) as w:
             for _ in range(250):
                 chosen = torch.randint(1024, (64,), generator=g)
                 loss = F.cross_entropy(model(x[chosen]), labels[chosen])
