@@ -139,9 +139,9 @@ def _attention(look: Look) -> Iterator[Finding]:
 
 def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | str:
     """Usual weights whose collapse no draw of their own scale mends get T5's queries: the model leaves √d out."""
-    near = [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
+    near = _near(look, place)
     queries = [w for p in near if (w := look.weight_of(p)) is not None and w.role == str(Role.QUERY)]
-    if not queries or any(_gain(look, p) > _USUAL for p in near) or not place.shape:
+    if not queries or any(look.gain_of(p) > _USUAL for p in near) or not place.shape:
         return replanned(look.light, before.parameters)
     heads = place.shape[1] if len(place.shape) == 4 else 1
     query = queries[-1]
@@ -152,15 +152,13 @@ def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | st
 
 def _asked_by(look: Look, place: Place) -> Place:
     """The weight place whose gain makes the logits: of the queries and keys before a softmax the larger one."""
-    earlier = [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT]
-    near = earlier[-_MAPS:]
-    asking = [p for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING]
-    return max(asking, key=lambda p: _gain(look, p)) if asking else look.weight_before(place)
+    asking = [p for p in _near(look, place) if (w := look.weight_of(p)) is not None and w.role in _ASKING]
+    return max(asking, key=look.gain_of) if asking else look.weight_before(place)
 
 
-def _gain(look: Look, place: Place) -> float:
-    weight = look.weight_of(place)
-    return 0.0 if weight is None else weight.second * weight.fan_in
+def _near(look: Look, place: Place) -> list[Place]:
+    """The last weight places before an attention: its own maps."""
+    return [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
 
 
 def _is_last(look: Look, place: Place) -> bool:

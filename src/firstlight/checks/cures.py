@@ -14,7 +14,7 @@ def described(weight: Weight | None) -> str:
     """A weight's scale as σ² · fan_in, and whose rule that is."""
     if weight is None or weight.fan_in <= 0:
         return "of a scale that does not fit"
-    own = weight.second * weight.fan_in
+    own = weight.gain
     met = f" before {weight.meets}" if weight.meets else ""
     rules = ((1 / 3, "torch's default"), (2.0, "He's rule"), (1.0, "LeCun's rule"))
     known = next((name for value, name in rules if abs(own / value - 1) < 0.1), "")

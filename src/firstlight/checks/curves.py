@@ -18,7 +18,9 @@ from ..errors import DataError
 Values = NDArray[np.float64]
 
 BLOCKS = 20  # a trend is read from so many medians
-_MAD = 1.4826  # median absolute deviation to standard deviation, for a Gaussian
+FEWEST = 20  # points before anything but NaN is judged
+SOURCE = "calibration in docs/watch.md"
+MAD = 1.4826  # median absolute deviation to standard deviation, for a Gaussian
 _SURE, _MATERIAL, _PACE = 3.0, 0.01, 0.3  # of a fall: its score, its share of the scale, late / early
 _MEDIAN = 1.2533  # standard error of a median over that of a mean, for a Gaussian
 
@@ -148,7 +150,7 @@ def shape_of(values: Values) -> Shape:
     blocks = np.array_split(values, min(BLOCKS, max(4, n // 5)))
     medians = np.array([np.median(b) for b in blocks])
     residuals = np.concatenate([b - m for b, m in zip(blocks, medians, strict=True)])
-    noise = _MAD * float(np.median(np.abs(residuals)))
+    noise = MAD * float(np.median(np.abs(residuals)))
     return Shape(
         n=n,
         start=start,

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .curves import Curve, Values, finite_part, mann_kendall, shape_of
+from .curves import FEWEST, MAD, SOURCE, Curve, Values, finite_part, mann_kendall, shape_of
 from .records import Evidence, Finding, Severity
 
-FEWEST = 20  # points of the training loss
 WORSE = 0.1  # of the best validation loss: over-fitting
 GAP, LEARNED = 0.3, 0.2  # training / validation; the share of the first loss that validation should lose
-CALIBRATED = "calibration in docs/watch.md"
 
 
 def over_fitting(curve: Curve) -> Iterator[Finding]:
@@ -33,14 +31,14 @@ def over_fitting(curve: Curve) -> Iterator[Finding]:
         at = int(steps[best])
         yield _over(
             int(steps[-1]),
-            Evidence("validation loss above its lowest", last - lowest, WORSE * abs(lowest), 0.0, CALIBRATED),
+            Evidence("validation loss above its lowest", last - lowest, WORSE * abs(lowest), 0.0, SOURCE),
             f"validation was best at step {at} ({lowest:.4g}) and is {last:.4g} now, while training goes on falling",
             f"stop at step {at}, regularize, or use more data",
         )
     elif (gap := _gap(curve, values)) is not None:
         yield _over(
             int(steps[-1]),
-            Evidence("training loss / validation loss", gap, GAP, 1.0, CALIBRATED),
+            Evidence("training loss / validation loss", gap, GAP, 1.0, SOURCE),
             f"validation has never come down (it is {last:.4g}), while training has fallen to {100 * gap:.2g} % of it",
             "regularize, use more data, or check that validation data are like those of training",
         )
@@ -59,7 +57,7 @@ def _falls_from(curve: Curve, best: float) -> bool:
 def _turned(values: Values, smooth: Values, best: int) -> bool:
     """Whether validation is above its best by a tenth and more than its noise, and rising."""
     lowest, rise = float(smooth[best]), float(np.median(values[-3:])) - float(smooth[best])
-    noise = 1.4826 * float(np.median(np.abs(np.diff(values) - np.median(np.diff(values))))) / 2**0.5
+    noise = MAD * float(np.median(np.abs(np.diff(values) - np.median(np.diff(values))))) / 2**0.5
     clear = rise >= max(WORSE * abs(lowest), 4 * noise) and mann_kendall(smooth[best:]) >= 1.5
     return clear and len(values) - best >= 4
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ArgumentError
-from .curves import Curve, Shape, Values, finite_part, make_curve, shape_of
+from .curves import FEWEST, SOURCE, Curve, Shape, Values, finite_part, make_curve, shape_of
 from .curves_overfitting import over_fitting
 from .findings import Findings, sorted_findings
 from .records import Evidence, Finding, Severity
+from .repairs import LOWER, PROBE
 
-FEWEST = 20  # points before anything but NaN is judged
 STEPS_TO_MOVE = 50  # points in which a loss should have moved
 UNMOVED = 0.02  # a drop below this share is none
 UNSURE = 0.1  # unless the noise would hide a drop of this share
@@ -33,7 +33,6 @@ CHANCE = 9.0  # standard errors that the medians of tenths may lie apart: three 
 BOUNCE = -0.6  # rank correlation of neighbours: every other step up
 STAY = 10  # points that a jump of the level lasts
 NOISY = 0.5  # noise beside the level: it fluctuates
-CALIBRATED = "calibration in docs/watch.md"
 
 Rule = Callable[[Curve, Shape], Iterator[Finding]]
 
@@ -138,10 +137,10 @@ def _diverged(curve: Curve, s: Shape) -> Iterator[Finding]:
             Severity.ERROR,
             "",
             None,
-            (Evidence("loss, median of the last tenth", level, FAR * base, s.start, CALIBRATED),),
+            (Evidence("loss, median of the last tenth", level, FAR * base, s.start, SOURCE),),
             f"the loss went from {s.start:.4g} to {level:.4g}: each step makes it worse",
             "lower the learning rate tenfold; if it still diverges, look at the first step with fl.probe",
-            _LOWER,
+            LOWER,
             _step(curve, s),
         )
     elif level < -BOTTOMLESS * (base + 1) and level < before:
@@ -155,7 +154,7 @@ def _bottomless(curve: Curve, n: int, level: float) -> Finding:
         Severity.ERROR,
         "",
         None,
-        (Evidence("loss", level, -BOTTOMLESS * (abs(start) + 1), start, CALIBRATED),),
+        (Evidence("loss", level, -BOTTOMLESS * (abs(start) + 1), start, SOURCE),),
         f"the loss fell from {start:.4g} to {level:.4g} and falls on: what is minimized has no lower bound",
         "check the loss's sign (a log-likelihood is maximized, its negative minimized), and that nll_loss gets "
         "log-probabilities",
@@ -179,7 +178,7 @@ def _at_trivial(curve: Curve, s: Shape) -> Iterator[Finding]:
             (Evidence("loss, median of the last fifth", s.tail, bound, curve.trivial, "the best constant prediction"),),
             f"the loss rests at {s.tail:.4g}, no better than predicting the same for every input ({curve.trivial:.4g})",
             "inputs do not reach the outputs, or gradients not the weights: look at the first step with fl.probe",
-            _PROBE,
+            PROBE,
             _step(curve, s),
         )
 
@@ -197,10 +196,10 @@ def _stuck(curve: Curve, s: Shape) -> Iterator[Finding]:
         Severity.WARNING if falls else Severity.ERROR,
         "",
         None,
-        (Evidence("share of the loss that is gone, first to last fifth", s.drop, UNMOVED, None, CALIBRATED),),
+        (Evidence("share of the loss that is gone, first to last fifth", s.drop, UNMOVED, None, SOURCE),),
         f"the loss stays at {s.tail:.4g} over {s.n} steps" + (f", falling by {100 * s.drop:.2g} %" if falls else ""),
         "look at the first step with fl.probe: a dead start shows there; if it is healthy, raise the learning rate",
-        _PROBE,
+        PROBE,
         _step(curve, s),
     )
 
@@ -212,10 +211,10 @@ def _rising(curve: Curve, s: Shape) -> Iterator[Finding]:
     upward = s.late_trend > TREND or (s.trend > TREND and s.late_trend > 0)
     above, bound = s.tail - s.start, UNSURE * abs(s.start) + 3 * s.error
     if climb > least + 3 * s.error and upward:
-        evidence = Evidence("climb above the lowest level", climb, least, 0.0, CALIBRATED)
+        evidence = Evidence("climb above the lowest level", climb, least, 0.0, SOURCE)
         words = f"the training loss has risen from {s.lowest:.4g} to {s.tail:.4g}"
     elif above > bound:
-        evidence = Evidence("level above the start", above, bound, 0.0, CALIBRATED)
+        evidence = Evidence("level above the start", above, bound, 0.0, SOURCE)
         words = f"the training loss is at {s.tail:.4g}, higher than at the start ({s.start:.4g})"
     else:
         return
@@ -228,7 +227,7 @@ def _rising(curve: Curve, s: Shape) -> Iterator[Finding]:
         (evidence,),
         words,
         "lower the learning rate or let it decay; check that the data has not changed on the way",
-        _LOWER,
+        LOWER,
         _step(curve, s),
     )
 
@@ -239,7 +238,7 @@ def _oscillating(curve: Curve, s: Shape) -> Iterator[Finding]:
     swing = s.noise / s.scale if s.scale else 0.0
     if s.lag < BOUNCE and swing > SWING:
         yield _swinging(
-            curve, s, Severity.WARNING, Evidence("correlation of neighbours", s.lag, BOUNCE, 0.0, CALIBRATED),
+            curve, s, Severity.WARNING, Evidence("correlation of neighbours", s.lag, BOUNCE, 0.0, SOURCE),
             f"every other step goes up again, by {s.noise:.3g} around {s.tail:.4g}: each step overshoots the minimum",
         )  # fmt: skip
         return
@@ -250,12 +249,12 @@ def _oscillating(curve: Curve, s: Shape) -> Iterator[Finding]:
     bound = max(3 * SWING * s.scale, CHANCE * s.noise / math.sqrt(max(1, len(late) // 10)))
     if slow > bound:
         yield _swinging(
-            curve, s, Severity.WARNING, Evidence("swing of the level", slow, bound, 0.0, CALIBRATED),
+            curve, s, Severity.WARNING, Evidence("swing of the level", slow, bound, 0.0, SOURCE),
             f"the level of the loss swings by {slow:.3g} around {s.tail:.4g} and gets no lower",
         )  # fmt: skip
     elif s.tail > 0 and s.noise > NOISY * s.tail:
         yield _swinging(
-            curve, s, Severity.NOTE, Evidence("noise / level", s.noise / s.tail, NOISY, None, CALIBRATED),
+            curve, s, Severity.NOTE, Evidence("noise / level", s.noise / s.tail, NOISY, None, SOURCE),
             f"the loss fluctuates by {s.noise:.3g} around {s.tail:.4g}, without order: the noise of small batches",
         )  # fmt: skip
 
@@ -281,7 +280,7 @@ def _jumped(curve: Curve, s: Shape) -> Iterator[Finding]:
             Severity.NOTE,
             "",
             None,
-            (Evidence("level after - before", float(up[at]), bound, 0.0, CALIBRATED),),
+            (Evidence("level after - before", float(up[at]), bound, 0.0, SOURCE),),
             f"the training loss jumped from {level[at]:.4g} to {level[at + STAY]:.4g} at step {step}",
             "look at what changed there: the data, the learning rate; clip the gradient's norm where batches do it",
             "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
@@ -295,9 +294,7 @@ def _swinging(curve: Curve, s: Shape, severity: Severity, evidence: Evidence, ca
         if severity is Severity.NOTE
         else "lower the learning rate; it is above what the curvature allows"
     )
-    return Finding("loss-oscillating", severity, "", None, (evidence,), cause, remedy, _LOWER, _step(curve, s))
+    return Finding("loss-oscillating", severity, "", None, (evidence,), cause, remedy, LOWER, _step(curve, s))
 
 
-_LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
-_PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
 _FIRST_OF: tuple[Rule, ...] = (_diverged, _at_trivial, _stuck, _rising, _oscillating, _jumped)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ..probes.records import Kind, Place
-from .looking import Look, rms
+from .looking import REGRESSIONS, Look, rms
 from .records import Evidence, Finding, Severity
 
 LARGE, HUGE = 10.0, 100.0
@@ -16,7 +16,6 @@ _LECUN = "LeCun et al. 1998, Efficient BackProp: zero mean, unit variance"
 # A column that is constant but for rounding stays as it is.
 _STANDARDIZE = """mean, std, largest = {name}.mean(0), {name}.std(0), {name}.abs().amax(0)
 {name} = ({name} - mean) / torch.where(std > 1e-5 * largest, std, 1.0)"""
-_SQUARES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 
 def rules(look: Look) -> Iterator[Finding]:
@@ -84,7 +83,7 @@ def _targets(look: Look) -> Iterator[Finding]:
     unit scale would, and the outputs must travel as far. Bounds: an rms of 30 (warning), 1000 (error).
     """
     loss = look.light.loss
-    if loss is None or loss.targets is None or loss.predictions is None or loss.op not in (*_SQUARES, ""):
+    if loss is None or loss.targets is None or loss.predictions is None or loss.op not in (*REGRESSIONS, ""):
         return
     targets = loss.targets
     size = math.hypot(targets.mean, targets.std)

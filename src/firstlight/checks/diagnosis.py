@@ -29,6 +29,7 @@ _SIZES = words(
     "vanishing-forward exploding-forward vanishing-gradient exploding-gradient rank-collapse saturation large-head "
     "attention-collapse wrong-prior residual-growth batchnorm-explosion dead-units"
 )
+_TELLS_SIZE = _SIZES | {"constant-init", "wrong-fan"}
 _LOST = words("vanishing-forward vanishing-gradient rank-collapse no-gradient constant-init dead-units")
 
 # What a finding explains: a consequence is not told beside its cause.
@@ -140,7 +141,7 @@ def _roots(found: Sequence[Finding]) -> list[Finding]:
 
 def _louder(finding: Finding) -> bool:
     """Whether it says more than what each layer does to the signal's size."""
-    return finding.severity is not Severity.NOTE and finding.code in _SIZES | {"constant-init", "wrong-fan"}
+    return finding.severity is not Severity.NOTE and finding.code in _TELLS_SIZE
 
 
 def _explains(one: Finding, other: Finding) -> bool:

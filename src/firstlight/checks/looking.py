@@ -25,6 +25,9 @@ TABLES = frozenset({str(Role.EMBEDDING)})
 RECURRENT = frozenset(str(role) for role in (Role.RECURRENT_INPUT, Role.RECURRENT_HIDDEN, Role.RECURRENT_PROJECTION))
 
 
+REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # losses that compare outputs with real targets
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """A light, and what all rules ask of it.
@@ -43,9 +46,14 @@ class Look:
     head: Place | None
 
     @property
+    def tape(self) -> Tape | None:
+        """What the traced forward did; ``None`` where the model could not be traced."""
+        return _tape(self.light)
+
+    @property
     def traced(self) -> bool:
         """Whether the trunk is known from a trace."""
-        return self.light.graph is not None and self.light.graph.tape is not None
+        return self.tape is not None
 
     def weight_of(self, place: Place) -> Weight | None:
         """The weight that a place reads."""
@@ -70,12 +78,15 @@ class Look:
         """The weight place with the largest gain σ² · fan_in of the branch that a join takes up, or the join."""
         start = self.before(join)
         branch = self.light.places[0 if start is None else start.index + 1 : join.index]
-        gains = [
-            (w.second * w.fan_in, p)
-            for p in branch
-            if p.kind is Kind.WEIGHT and (w := self.weight_of(p)) is not None and w.role in WEIGHTS
+        weights = [
+            p for p in branch if p.kind is Kind.WEIGHT and (w := self.weight_of(p)) is not None and w.role in WEIGHTS
         ]
-        return max(gains, key=lambda pair: pair[0])[1] if gains else join
+        return max(weights, key=self.gain_of, default=join)
+
+    def gain_of(self, place: Place) -> float:
+        """σ² · fan_in of the weight that a place reads; 0 where it reads none."""
+        weight = self.weight_of(place)
+        return 0.0 if weight is None else weight.gain
 
     def is_zero(self, place: Place) -> bool:
         """Whether a weight place's weight is zero throughout, as a branch or head that starts from nothing."""
@@ -106,8 +117,12 @@ def where_of(place: Place) -> str:
     return place.weight or place.module or place.op
 
 
+def _tape(light: Light) -> Tape | None:
+    return None if light.graph is None else light.graph.tape
+
+
 def _trunk(light: Light) -> tuple[Place, ...]:
-    tape = None if light.graph is None else light.graph.tape
+    tape = _tape(light)
     measured = [p for p in light.places if p.forward is not None]
     if tape is None or not any(p.node is not None for p in measured):
         return tuple(p for p in measured if p.kind not in (Kind.SOFTMAX, Kind.OUTPUT))

@@ -90,13 +90,8 @@ def _backward(look: Look, loops: list[_Loop]) -> Iterator[Finding]:
 def _worst(look: Look, found: list[tuple[_Loop, float]], code: str, quantity: str) -> Iterator[Finding]:
     """The finding for the loop of the largest gain: the others are fed by it."""
     if found:
-        loop, factor = max(found, key=lambda pair: _gain(look, pair[0]))
+        loop, factor = max(found, key=lambda pair: look.gain_of(pair[0].place))
         yield _finding(look, loop, code, factor, quantity)
-
-
-def _gain(look: Look, loop: _Loop) -> float:
-    weight = look.weight_of(loop.place)
-    return 0.0 if weight is None else weight.second * weight.fan_in
 
 
 def _finding(look: Look, loop: _Loop, code: str, factor: float, quantity: str) -> Finding:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..initializers import Constant, Normal, Zeros
 from ..plans import Plan
 from ..probes.records import Kind, Loss, Place
-from .looking import TABLES, Look, rms, where_of
+from .looking import REGRESSIONS, TABLES, Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
@@ -23,11 +23,10 @@ _LARGE = 10.0  # rms before the head beyond which the body, not the head, makes 
 _EACH = 8.0  # Σ |∂L/∂output| a sample, of a hand-written loss
 _UNIT = 10.0  # rms of outputs beyond which the gradient is large for another reason
 _NEVER_NEGATIVE = (
-    *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"),
+    *REGRESSIONS,
     *("cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
 )
 _CLASSES = ("cross_entropy", "binary_cross_entropy_with_logits", "nll_loss")
-_REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "")
 _LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that of the targets
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
 _RATE = 5.0  # excess of a log-rate over the logarithm of the mean count
@@ -142,7 +141,7 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     """
     if look.light.origin is not None:
         return
-    if loss.op in _REGRESSIONS:
+    if loss.op in (*REGRESSIONS, ""):
         yield from _regression(look, loss)
     if loss.op == "poisson_nll_loss":
         yield from _counts(look, loss)

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from ..graphs import Tape
 from ..graphs.ops import VIEWS, words
-from ..graphs.tape import Flow
+from ..graphs.walks import backward, data_of
 from ..probes.records import Kind, Loss, Place
-from .looking import WEIGHTS, Look, rms, where_of
+from .looking import REGRESSIONS, WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -30,7 +30,6 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 _JOINS = words("cat concat concatenate stack hstack vstack dstack column_stack")
-_REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _EXACT = "exact: by structure"
 
 
@@ -65,18 +64,11 @@ def _last_activation(look: Look) -> Place | None:
 
 def _leaves(look: Look, place: Place) -> bool:
     """Whether what a place makes is an output of the model or a part of one; unknown without a trace."""
-    tape = None if look.light.graph is None else look.light.graph.tape
+    tape = look.tape
     if tape is None or place.node is None:
         return True
-    open_ends, seen = [ref.node for ref in tape.outputs], set[int]()
-    while open_ends:
-        node = open_ends.pop()
-        if node == place.node:
-            return True
-        if node not in seen and tape[node].op in VIEWS | _JOINS:
-            open_ends += [i for i in tape[node].inputs if tape[i].flow is Flow.DATA]
-        seen.add(node)
-    return False
+    ends = (backward(tape, ref.node, lambda n: n.op in VIEWS | _JOINS, len(tape) + 1) for ref in tape.outputs)
+    return any(node.id == place.node for end in ends for node in end)
 
 
 def at_the_end(
@@ -162,7 +154,7 @@ def _hidden_softmax(look: Look) -> Iterator[Finding]:
 
     Attention and gates multiply values by a softmax's output, and are none.
     """
-    tape = None if look.light.graph is None else look.light.graph.tape
+    tape = look.tape
     for place in look.light.of(Kind.SOFTMAX):
         if place.op != "softmax":
             continue
@@ -193,11 +185,10 @@ def _hidden_softmax(look: Look) -> Iterator[Finding]:
 
 def _reads(look: Look, reader: int, source: int) -> bool:
     """Whether a call reads another's value as its data, through views alone."""
-    graph = look.light.graph
-    if graph is None or graph.tape is None:
+    tape = look.tape
+    if tape is None:
         return False
-    tape = graph.tape
-    data = [i for i in tape[reader].inputs if tape[i].flow is Flow.DATA]
+    data = data_of(tape, tape[reader])
     return source in data or (len(data) == 1 and _is_view_of(tape, data[0], source))
 
 
@@ -206,7 +197,7 @@ def _is_view_of(tape: Tape, view: int, source: int) -> bool:
     for _ in range(20):
         if tape[view].op not in VIEWS:
             return False
-        data = [i for i in tape[view].inputs if tape[i].flow is Flow.DATA]
+        data = data_of(tape, tape[view])
         if source in data:
             return True
         if len(data) != 1:
@@ -240,7 +231,7 @@ def _range(loss: Loss, last: Place) -> Iterator[Finding]:
             f"# replace the last {last.op} by torch.nn.Sigmoid()" if hard else f"# remove the last {last.op}",
         )
         return
-    regression = loss.op in _REGRESSIONS or not loss.op
+    regression = loss.op in REGRESSIONS or not loss.op
     if not regression or targets is None or (low, high) == (-math.inf, math.inf):
         return
     width = high - low if math.isfinite(high - low) else max(targets.std, 1e-12)

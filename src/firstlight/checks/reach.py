@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..graphs import Node, Role, Tape
+from ..graphs import Role
 from ..graphs.ops import words
-from ..graphs.tape import Flow
+from ..graphs.walks import downstream
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
@@ -70,21 +70,17 @@ def _dead_end(look: Look, places: list[Place]) -> bool:
 
     Then nothing is cut: it is an output that the loss does not read, or a value that nothing reads.
     """
-    tape = None if look.light.graph is None else look.light.graph.tape
+    tape = look.tape
     nodes = {p.node for p in places if p.node is not None}
     reached = {p.node for p in look.light.places if p.backward is not None and p.node is not None}
     if tape is None or any(p.node is None for p in places) or not reached:
         return False
-    after = set(nodes)
-    for node in tape:
-        if node.id not in after and node.flow is Flow.DATA and after.intersection(node.inputs):
-            after.add(node.id)
-    return not after & reached
+    return not (nodes | downstream(tape, nodes)) & reached
 
 
 def _unread(look: Look, lost: list[Weight], where: str, last: Place) -> Finding:
     """A note for library modules, and for the end of a stack whose other layers are read (WaveNet's last residual)."""
-    reached = {_pattern(w.name) for w in look.light.weights if w.reached}
+    reached = _reached(look)
     meant = all(w.packaged or _pattern(w.name) in reached for w in lost)
     return Finding(
         "no-gradient",
@@ -96,6 +92,11 @@ def _unread(look: Look, lost: list[Weight], where: str, last: Place) -> Finding:
         "let the loss read it; or leave the layer out, or set requires_grad=False where it is meant to stay",
         f"# loss = loss + loss_of({where})  # or: model.get_parameter({lost[0].name!r}).requires_grad_(False)",
     )
+
+
+def _reached(look: Look) -> set[str]:
+    """The patterns of the parameters that a gradient reaches."""
+    return {_pattern(w.name) for w in look.light.weights if w.reached}
 
 
 def _pattern(name: str) -> str:
@@ -146,7 +147,7 @@ def _unused(look: Look) -> Iterator[Finding]:
     """
     lost = [w for w in look.light.weights if w.trainable and _is_unread(look, w)]
     if lost and not any(w.reached for w in lost):
-        reached = {_pattern(w.name) for w in look.light.weights if w.reached}
+        reached = _reached(look)
         layers = [w for w in lost if w.module_type in _LAYERS and not w.packaged]
         layers = [w for w in layers if w.used is False or _pattern(w.name) not in reached]  # an expert without a token
         lost = layers or lost
@@ -180,8 +181,8 @@ def _unregistered(look: Look) -> Iterator[Finding]:
     They stand in a plain list or dict, so ``parameters()`` has them not, nor ``to(device)`` or ``state_dict``. A fixed
     projection is a tensor, and no parameter.
     """
-    tape = None if look.light.graph is None else look.light.graph.tape
-    found = [] if tape is None else [n for n in tape if _is_foreign(tape, n)]
+    tape = look.tape
+    found = [] if tape is None else [n for n in tape if any(tape[i].parameter for i in n.inputs)]
     if tape is None or not found:
         return
     shapes = [tape[i].shape for n in found for i in n.inputs if tape[i].parameter]
@@ -196,10 +197,6 @@ def _unregistered(look: Look) -> Iterator[Finding]:
         "keep layers in torch.nn.ModuleList or ModuleDict",
         "# layers = torch.nn.ModuleList(layers)",
     )
-
-
-def _is_foreign(tape: Tape, node: Node) -> bool:
-    return any(tape[i].parameter for i in node.inputs)
 
 
 def _frozen(look: Look) -> Iterator[Finding]:
@@ -233,16 +230,13 @@ def _frozen(look: Look) -> Iterator[Finding]:
 
 def _behind_trained(look: Look) -> frozenset[str] | None:
     """The weights that read what trained ones made; ``None`` where the model was not traced."""
-    tape = None if look.light.graph is None else look.light.graph.tape
+    tape = look.tape
     if tape is None:
         return None
     places = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
-    trained = {p.node for p in places if (w := look.weight_of(p)) is not None and w.trainable}
-    after: set[int] = set()
-    for node in tape:
-        if node.flow is Flow.DATA and any(i in after or i in trained for i in node.inputs):
-            after.add(node.id)
-    return frozenset(p.weight for p in places if p.node in after)
+    trained = {p.node for p in places if p.node is not None and (w := look.weight_of(p)) is not None and w.trainable}
+    behind = downstream(tape, trained)
+    return frozenset(p.weight for p in places if p.node in behind)
 
 
 def _of_modules(look: Look, weights: list[Weight]) -> list[str]:

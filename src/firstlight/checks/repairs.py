@@ -59,6 +59,8 @@ def _chosen(entry: Entry, wanted: frozenset[str]) -> Entry:
     return entry
 
 
+LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
+PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
 TO_TANH = """for parent in list(model.modules()):
     for name, child in list(parent.named_children()):
         if isinstance(child, torch.nn.Sigmoid):

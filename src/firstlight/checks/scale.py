@@ -67,10 +67,10 @@ def _fans(look: Look) -> Iterator[Finding]:
         if _by_one_std(weight, look.light.weights):
             continue
         agreed = [n for n, m in matches.items() if m[:2] == match[:2]]
-        if len(agreed) < 2 and _LOWEST / OFF < weight.second * weight.fan_in < _HIGHEST * OFF:
+        if len(agreed) < 2 and _LOWEST / OFF < weight.gain < _HIGHEST * OFF:
             continue
         rule, which, fan = match
-        own = weight.second * weight.fan_in
+        own = weight.gain
         place = next((p for p in look.light.places if p.weight == weight.name), None)
         yield Finding(
             "wrong-fan",
@@ -148,15 +148,15 @@ def _sines(look: Look) -> Iterator[Finding]:
     neighbouring samples get independent values, and the gradient grows by ω² σ² n / 2 a layer. The first layer, which
     reads the coordinates, is meant to span periods.
     """
-    graph = look.light.graph
-    if graph is None or graph.tape is None:
+    tape = look.tape
+    if tape is None:
         return
-    readers = graph.tape.readers()
+    readers = tape.readers()
     weights = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
     for place in weights:
         if place.node is None or place.depth <= 1:
             continue
-        omega = sine_factor(graph.tape, readers, graph.tape[place.node])
+        omega = sine_factor(tape, readers, tape[place.node])
         if omega is None:
             continue
         argument = (omega * rms(place)) ** 2
@@ -200,7 +200,7 @@ def _loud(look: Look) -> Iterator[Finding]:
             where_of(place),
             place.position,
             (
-                Evidence("σ² · fan_in", weight.second * weight.fan_in, LOUD, 1.0, "LeCun et al. 1998: unit outputs"),
+                Evidence("σ² · fan_in", weight.gain, LOUD, 1.0, "LeCun et al. 1998: unit outputs"),
                 Evidence("rms of its output", rms(place), math.sqrt(LOUD), 1.0, ""),
             ),
             f"{where_of(place)} makes values of rms {rms(place):.3g} and nothing normalizes them: {described(weight)}",
@@ -241,12 +241,12 @@ def _is_loud(look: Look, place: Place, weight: Weight) -> bool:
     inside = weight.role in _OPEN and weight.trainable and not (weight.head or weight.normalized or place is look.head)
     if not inside or weight.meets in _BOUNDED:
         return False
-    return weight.second * weight.fan_in > LOUD and rms(place) ** 2 > LOUD
+    return weight.gain > LOUD and rms(place) ** 2 > LOUD
 
 
 def _enters_wave(look: Look, place: Place) -> bool:
     """Whether a sine or cosine reads what a place makes."""
-    tape = None if look.light.graph is None else look.light.graph.tape
+    tape = look.tape
     if tape is None or place.node is None:
         return False
     readers = tape.readers()

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .curves import Values, beginning
+from .curves import MAD, SOURCE, Values, beginning
 from .records import Evidence, Finding, Severity
+from .repairs import LOWER, PROBE
 from .training_records import NDBool, Sample, Training, at_zero
 from .training_start import STEEP, steepness
 from .training_steps import by_heart, slow, uphill
@@ -28,7 +29,6 @@ SHRUNK, SOON = 0.5, 500  # of their first size, within so many steps
 STANDING = 0.5  # of its start, above which a loss has not converged
 IMPROVED = 0.9  # of its start, below which large updates have done no harm
 WARM_UP = 10  # steps in which weights that start at zero find their size
-SOURCE = "calibration in docs/watch.md"
 
 Rule = Callable[[Training], Iterator[Finding]]
 
@@ -106,7 +106,7 @@ def _vanished(training: Training) -> Iterator[Finding]:
         f"the gradient of {int(small.sum())} of {of} weights has been below {VANISHED:g} over {SUSTAINED} samples "
         "while the loss stands",
         "units are dead or saturated, or the start lets no gradient through: see fl.probe",
-        _PROBE,
+        PROBE,
         recent[-1].step,
     )
 
@@ -165,7 +165,7 @@ def _steep(training: Training) -> Iterator[Finding]:
             f"at the first step already the loss changes {found:.2g} times as much as this weight, in proportion: the "
             "start makes gradients explode, or the network is chaotic",
             "see fl.probe: smaller weights, a scale that fits the activation",
-            _PROBE,
+            PROBE,
             training.samples[-1].step,
         )
 
@@ -177,7 +177,7 @@ def _spike(training: Training) -> Iterator[Finding]:
     logs = np.log(np.maximum(norms[np.isfinite(norms)], 1e-300))
     last, before = float(logs[-1]), logs[-33:-1]
     middle = float(np.median(before))
-    spread = 1.4826 * float(np.median(np.abs(before - middle)))
+    spread = MAD * float(np.median(np.abs(before - middle)))
     if np.isfinite(norms[-1]) and last - middle > max(np.log(SPIKE), SPIKE_SIGMAS * spread):
         times = float(np.exp(last - middle))
         index = int(np.nanargmax(training.samples[-1].gradient))
@@ -278,7 +278,7 @@ def _large(training: Training, sample: Sample, ratio: Values, bound: float, caus
         (Evidence("rms of the update / rms of the weight", float(ratio[index]), bound, 1e-3, SOURCE),),
         cause,
         "lower the learning rate, or warm it up",
-        _LOWER,
+        LOWER,
         sample.step,
     )
 
@@ -325,8 +325,6 @@ def _median(values: Values) -> Values:
     return out
 
 
-_LOWER = "for group in optimizer.param_groups:\n    group['lr'] *= 0.1"
-_PROBE = "light = fl.probe(model, inputs, targets, loss_fn)\nprint(light.findings)"
 _RULES: tuple[Rule, ...] = (
     _non_finite,
     _unzeroed,

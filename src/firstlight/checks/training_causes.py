@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .curves import finite_part
+from .curves import SOURCE, finite_part
 from .records import Evidence, Finding, Severity
 from .training_records import FIRST, Sample, Training, at_zero
 from .training_start import bad_start, clipped
@@ -28,7 +28,6 @@ LONG, REMEMBERED = 100.0, 0.2  # steps, and of all steps: a momentum that swings
 MOVED, HELPS = 0.01, 0.9  # of the weights, in all steps; of the updates help the next batch, where gradients are sound
 DECAYED, MOSTLY = 0.01, 0.5  # of the highest rate, for so much of the steps
 STABLE = "gradient descent on a quadratic: rate < 2 (1 + β) / λ"
-SOURCE = "calibration in docs/watch.md"
 
 
 def decayed(samples: Sequence[Sample]) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .curves import BLOCKS, Values, finite_part, shape_of
+from .curves import BLOCKS, SOURCE, Values, finite_part, shape_of
 from .records import Evidence, Finding, Severity
 from .training_records import FIRST, Sample, Training
 from .training_start import bad_start
@@ -21,7 +21,6 @@ DOWNHILL = 0.95  # of the updates after which the next batch's slope still goes 
 NO_USE = 0.1  # of its own batch's slope is what an update does for the next, either way
 BELOW = 0.02  # of the trivial loss: below it by more
 PROMISED, SURE = 3.0, 3.0  # times the fall that came of it; standard errors
-SOURCE = "calibration in docs/watch.md"
 
 
 def _finite(values: Sequence[float] | Values) -> Values:

@@ -146,7 +146,7 @@ def _saturated(look: Look) -> Iterator[Finding]:
 
 
 def _of_weight(weight: Weight | None) -> str:
-    return "" if weight is None else f": σ² · fan_in = {weight.second * weight.fan_in:.3g}"
+    return "" if weight is None else f": σ² · fan_in = {weight.gain:.3g}"
 
 
 def _all_before_saturation(look: Look) -> list[str]:
@@ -156,7 +156,7 @@ def _all_before_saturation(look: Look) -> list[str]:
         if place.forward is not None and (place.forward.saturated or 0.0) > FLAT:
             found += look.weight_before(place).parameters
     weight = None if look.head is None else look.weight_of(look.head)
-    if look.head is not None and weight is not None and weight.second * weight.fan_in > 10:
+    if look.head is not None and weight is not None and weight.gain > 10:
         found += look.head.parameters  # drawn as the body was, it would be as much too large
     return found
 

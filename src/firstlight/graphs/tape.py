@@ -150,6 +150,11 @@ class Tape:
     def __len__(self) -> int:
         return len(self.nodes)
 
+    def is_real(self, ref: Ref) -> bool:
+        """Whether a call read a tensor of floating point numbers."""
+        dtypes = self.nodes[ref.node].dtypes
+        return bool(dtypes) and dtypes[min(ref.output, len(dtypes) - 1)].is_floating_point
+
     def readers(self) -> tuple[tuple[tuple[Node, Operand], ...], ...]:
         """For each node, the calls that read it, in order, and the argument they read it as."""
         found: list[list[tuple[Node, Operand]]] = [[] for _ in self.nodes]

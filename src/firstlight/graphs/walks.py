@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from .ops import CONVS, MATMULS, NORMS, PRODUCTS, SUMS, TRANSPOSED_CONVS, VIEWS, WEIGHT_CALLS, words
 from .tape import Flow, Node, Operand, Tape
@@ -59,6 +59,15 @@ def _is_a_layers(tape: Tape, place: int) -> bool:
 def data_of(tape: Tape, node: Node) -> list[int]:
     """The data that a call reads, in order."""
     return [i for i in node.inputs if tape[i].flow is Flow.DATA]
+
+
+def downstream(tape: Tape, starts: Collection[int]) -> set[int]:
+    """The data that is made of some values, without these but where they read each other."""
+    found: set[int] = set()
+    for node in tape:
+        if node.flow is Flow.DATA and any(i in found or i in starts for i in node.inputs):
+            found.add(node.id)
+    return found
 
 
 def backward(tape: Tape, start: int, through: Callable[[Node], bool], limit: int = 200) -> Iterator[Node]:

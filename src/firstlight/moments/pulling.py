@@ -41,7 +41,7 @@ def pulled(
     Raises:
         ArithmeticError: the call is too large, or cannot be differentiated.
     """
-    operands = [o for o in node.operands if tape[o.ref.node].flow is not Flow.FIXED and _is_real(tape, o.ref)]
+    operands = [o for o in node.operands if tape[o.ref.node].flow is not Flow.FIXED and tape.is_real(o.ref)]
     size = math.prod(node.shape) + sum(math.prod(o.ref.shape) for o in node.operands)
     if size > LARGEST:
         raise ArithmeticError(f"{node.op} is too large to be sampled")
@@ -93,8 +93,3 @@ def _pulled(
     except RuntimeError as error:
         raise ArithmeticError(f"{node.op} cannot be differentiated: {error}") from error
     return [None if g is None else measured(g) for g in found]
-
-
-def _is_real(tape: Tape, ref: Ref) -> bool:
-    dtypes = tape[ref.node].dtypes
-    return dtypes[min(ref.output, len(dtypes) - 1)].is_floating_point if dtypes else False

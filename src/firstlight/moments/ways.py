@@ -58,13 +58,7 @@ class Way:
 
     def takes(self, ref: Ref) -> bool:
         """Whether gradients reach a value: fixed ones and whole numbers have none."""
-        source = self.tape[ref.node]
-        dtypes = source.dtypes
-        return (
-            source.flow is not Flow.FIXED
-            and bool(dtypes)
-            and dtypes[min(ref.output, len(dtypes) - 1)].is_floating_point
-        )
+        return self.tape[ref.node].flow is not Flow.FIXED and self.tape.is_real(ref)
 
     def lose(self, ref: Ref) -> None:
         """Nothing can be said of what reaches this value."""

@@ -230,6 +230,11 @@ class Weight:
         """√(E[w²] − E[w]²)."""
         return float(max(self.second - self.mean**2, 0.0) ** 0.5)
 
+    @property
+    def gain(self) -> float:
+        """E[w²] · fan_in, σ² · fan_in of a centred draw: what E[y²] is to E[x²] for independent inputs."""
+        return self.second * self.fan_in
+
 
 @dataclass(frozen=True, slots=True)
 class Values:

@@ -72,7 +72,7 @@ def start_of(tape: Tape, forward: Propagation, targets: Any, loss_fn: LossFuncti
     Raises:
         ArgumentError: the loss does not fit the outputs.
     """
-    outputs = [r for r in tape.outputs if tape[r.node].dtypes and _is_real(tape, r)]
+    outputs = [r for r in tape.outputs if tape.is_real(r)]
     if not outputs:
         return Start({}, None)
     first = outputs[0]
@@ -112,11 +112,6 @@ def _projection(first: Ref, batch: int, why: str = "") -> Start:
     """⟨y, v⟩ / N with v ~ N(0, 1)."""
     notes = (f"{why}: gradients of a random projection of the outputs",) if why else ()
     return Start({(first.node, first.output): Signal(0.0, 1 / max(batch, 1) ** 2)}, None, notes)
-
-
-def _is_real(tape: Tape, ref: Ref) -> bool:
-    dtypes = tape[ref.node].dtypes
-    return dtypes[min(ref.output, len(dtypes) - 1)].is_floating_point
 
 
 def _with_values(targets: Any, outputs: torch.Tensor) -> tuple[Any, tuple[str, ...]]:
