@@ -178,3 +178,9 @@ def test_an_interrupt_stops_with_130_and_says_how_to_go_on(here: Path, notice: s
     assert "the same command goes on" in err
     assert "Traceback" not in err
     assert "stopped: 0 of" in out
+
+
+def test_a_command_called_in_a_process_leaves_its_handlers(here: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert invoke("schemes").exit_code == 0
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -50,11 +50,14 @@ def test_none_is_lost_at_the_end() -> None:
 
 
 def test_the_handlers_are_as_they_were_and_others_are_left_alone() -> None:
-    mine = signal.getsignal(signal.SIGTERM)
-    with held():
-        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        assert signal.getsignal(signal.SIGTERM) is mine
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with held():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_another_thread_holds_nothing() -> None:

@@ -330,8 +330,6 @@ def report(
 def _run(command: str, debug: bool, *arguments: object) -> None:
     """Run a command: a firstlight error becomes one message and exit code 2, Ctrl-C a line and 130."""
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-    # A scheduler's notice ends a study as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import_module(f".{command}", __package__).run(*arguments)
     except FirstlightError as error:
@@ -346,5 +344,6 @@ def _run(command: str, debug: bool, *arguments: object) -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point of the process, which a scheduler's notice ends as cleanly as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
