@@ -51,12 +51,6 @@ def form_of(shape: tuple[int, ...], batch: int, unit: int) -> Form:
     return Form(None, axis)
 
 
-def gathered(value: torch.Tensor) -> torch.Tensor:
-    """The whole of a value that tensor parallelism keeps in shards; any other as it is."""
-    whole = getattr(value.detach(), "full_tensor", None)
-    return value if whole is None else whole()
-
-
 def part(value: torch.Tensor, form: Form, batch: int, limits: Limits) -> torch.Tensor:
     """The part of a value that is looked at, (samples, positions, units) in at least float32; a copy only if smaller.
 

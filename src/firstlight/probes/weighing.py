@@ -146,7 +146,9 @@ def _weigh(
     twin = _twins(rows, None)
     options = None if updates is None else updates.of(tensor)
     second = of_value.second
-    step = None if updates is None or gradient is None else updates.first(tensor, gradient)
+    step = None
+    if updates is not None and gradient is not None:
+        step = updates.first(tensor, *_own(tensor, gradient))
     use = parameter.uses[0] if parameter.uses else None
     return Weight(
         name=parameter.name,
@@ -201,6 +203,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     if x.is_complex():
         x = torch.view_as_real(x)
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _own(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """As they are, and whole where they are sharded: torch averages uneven shards as if they were even."""
+    return [whole(t) if hasattr(t, "full_tensor") else t.detach() for t in tensors]
 
 
 def _has_rows(shape: torch.Size, parameter: Parameter) -> bool:
