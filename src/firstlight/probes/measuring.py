@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from ..errors import ArgumentError, DataError, FirstlightError, ModelError
 from ..graphs import Graph, structure, trace
@@ -24,8 +25,8 @@ from .losses import loss_record
 from .origins import Finder, FoundError, of_gradients, of_parameters
 from .placing import placed
 from .predicting import is_predicted, predict
-from .ranks import APART, Ranks, from_all, is_parallel, mean_loss, over_ranks, ranks_of
-from .records import Light, LossFunction, Origin, Place
+from .ranks import APART, Ranks, from_all, from_first, is_parallel, mean_loss, over_ranks, ranks_of
+from .records import Jacobian, Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
 from .shards import is_sharded
 from .spectra import jacobian_of
@@ -113,7 +114,7 @@ def measure(
             loss = None if loss is None else mean_loss(from_all(loss, ranks))
         lost = any(p.forward is not None and p.forward.nonfinite for p in observed.places)
         origin = _origin(model, call, ran, seed, lost or (loss is not None and not _finite(loss.value)), ranks)
-        spectrum = jacobian_of(model, call, seed) if jacobian else None
+        spectrum = _spectrum(model, call, seed, ranks) if jacobian else None
     # After the real forward, since a cache should hold real tensors; of the model as it was, since a first forward may
     # hang hooks on it that another one asks for.
     with torch.inference_mode(False), kept_randomness():
@@ -212,7 +213,8 @@ def _short(error: Exception) -> str:
 def _origin(model: nn.Module, call: Call, ran: Ran, seed: int, lost: bool, ranks: Ranks | None) -> Origin | None:
     """Where the first value of the forward that is not finite came from; ``None`` where all are finite.
 
-    The processes of a sharded model all run the second forward, to its end, and take the first one's that found it.
+    The processes of a sharded model all run the second forward, to its end, and take the first call that one of them
+    found.
     """
     if not lost:
         return None
@@ -233,7 +235,22 @@ def _origin(model: nn.Module, call: Call, ran: Ran, seed: int, lost: bool, ranks
     calls = ran.observer.found.losses
     if found is None and ran.value is not None and not _finite(ran.value):
         found = Origin("loss", "", calls[-1].op if calls else "loss")
-    return found if ranks is None else next((o for o in from_all(found, ranks) if o is not None), None)
+    if ranks is not None:
+        everyones = [(calls, o) for calls, o in from_all((finder.calls, found), ranks) if o is not None]
+        found = min(everyones, key=lambda one: one[0])[1] if everyones else None
+    return found
+
+
+def _spectrum(model: nn.Module, call: Call, seed: int, ranks: Ranks | None) -> Jacobian:
+    """Of a sharded model that of the first process's samples: all must take the same steps, as many as those need."""
+    if ranks is None:
+        return jacobian_of(model, call, seed)
+    args, kwargs = from_first((call.args, dict(call.kwargs)), ranks)
+    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(ranks.device), (args, kwargs))
+    try:
+        return from_first(jacobian_of(model, Call(args, kwargs), seed), ranks)
+    finally:
+        resharded(model)
 
 
 def _located(origin: Origin | None, places: tuple[Place, ...]) -> Origin | None:

@@ -44,6 +44,7 @@ _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instan
 _UNITS_LAST = words("linear layer_norm rms_norm scaled_dot_product_attention lstm gru rnn_tanh rnn_relu") | (
     MATMULS | EMBEDDINGS
 )
+_HANDS = 6  # through which a value may go out of sight: an input that is cut, handed through by FSDP2, gathered
 _MHA = "multi_head_attention_forward"
 
 
@@ -101,6 +102,7 @@ class Observer(TorchFunctionMode):
         """Nothing seen yet; of a ``sharded`` model each unit's range is kept, to be held against other processes'."""
         super().__init__()
         self._sharded = sharded
+        self._nodes: dict[object, Trail] = {}  # of a sharded model, by the node of autograd's graph
         self.found = Observed()
         self.again = False  # in the backward pass: what runs then was seen before
         self.hidden = False  # whether a weight ran with gradients off
@@ -194,6 +196,8 @@ class Observer(TorchFunctionMode):
         trail = self._joined(op, args, read, trails, made[0])
         for tensor in made:
             self._trails[tensor] = trail
+            if self._sharded and tensor.grad_fn is not None:
+                self._nodes[tensor.grad_fn] = trail
         if trail.data and made[0].is_floating_point():
             kind = self._kind(op, read, trails)
             if kind is not None:
@@ -213,8 +217,21 @@ class Observer(TorchFunctionMode):
         if isinstance(tensor, nn.Parameter):
             return Trail(False, self._gathered(tensor))
         if tensor.grad_fn is not None or self.again or hasattr(tensor, "full_tensor"):
-            return Trail(True, depth=self._deepest, shard=shard_of(tensor))  # made out of sight, or distributed there
+            return replace(self._behind(tensor), shard=shard_of(tensor))  # made out of sight, or distributed there
         return Trail(False)
+
+    def _behind(self, tensor: torch.Tensor) -> Trail:
+        """What is known of the value that another one was made of out of sight: gathered, cut, or handed through."""
+        node, nth = tensor.grad_fn, tensor.output_nr
+        for _ in range(_HANDS):
+            known = self._nodes.get(node)
+            if known is not None and known.data:
+                return known
+            following = () if node is None else node.next_functions
+            if not following:
+                break
+            node, nth = following[min(nth, len(following) - 1)]
+        return Trail(True, depth=self._deepest)
 
     def _gathered(self, tensor: torch.Tensor) -> tuple[str, ...]:
         """The name of a parameter that stands in a shard's place while its module runs."""

@@ -24,6 +24,7 @@ class FoundError(Exception):
 class Finder(TorchFunctionMode):
     """Looks at every call's outputs until one is not finite where all that it read was: that call is ``found``.
 
+    ``calls`` counts them up to that one.
     Of a distributed tensor this process looks at its own part, so that it waits for no other.
     """
 
@@ -31,6 +32,7 @@ class Finder(TorchFunctionMode):
         """Nothing found; ``stops`` where the forward need not go on behind it."""
         super().__init__()
         self.found: Origin | None = None
+        self.calls = 0
         self._follower, self._stops = follower, stops
 
     def __torch_function__(
@@ -44,6 +46,7 @@ class Finder(TorchFunctionMode):
         op = call_name(func)
         if op in FORM or self.found is not None:
             return func(*args, **kwargs)
+        self.calls += 1
         read = [_own(t) for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
         clean = all(not count_nonfinite(t) for t in read)
         ranges = _ranges(read) if clean else ""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from .observing import Seen
 from .parts import Backward, Forward, Loss, Values
@@ -179,6 +180,14 @@ def from_all(own: Thing, ranks: Ranks) -> list[Thing]:
         torch.distributed.all_gather_object(parts, found, group=group)
         found = [one for part in parts for one in part]
     return found
+
+
+def from_first(own: Thing, ranks: Ranks) -> Thing:
+    """The first process's, everywhere; tensors in it are on the CPU."""
+    found: list[Any] = [pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu(), own)]
+    for group in ranks.groups:
+        torch.distributed.broadcast_object_list(found, group=group, group_src=0)
+    return found[0]  # type: ignore[no-any-return]
 
 
 def mean_loss(losses: Sequence[Loss]) -> Loss:
