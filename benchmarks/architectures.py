@@ -16,7 +16,8 @@ import logging
 import random
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,19 @@ _TINY: dict[str, int] = {
 _MAY_BE_NONE = ("pad_token_id", "bos_token_id", "eos_token_id")
 _LARGEST = 20_000_000
 
-Built = tuple[str, Callable[[], nn.Module], dict[str, Any]]
+
+@dataclass(frozen=True)
+class Built:
+    """An architecture: how it is made, and what it is probed with."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: Any
+    targets: Any = None
+    loss_fn: Callable[..., torch.Tensor] | None = None
+
+    def probed(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> fl.Light:
+        return fl.probe(model, self.inputs, self.targets, self.loss_fn, optimizer=optimizer)
 
 
 def architectures() -> Iterator[Built]:
@@ -97,7 +110,7 @@ def _built(config: Any, model: Any, inputs: dict[str, Any]) -> Built | None:
             runs = bool(torch.isfinite(made(**inputs).loss))
     except Exception:  # a model may want anything of its settings
         return None
-    return (model.__name__, build, inputs) if runs else None
+    return Built(model.__name__, build, inputs) if runs else None
 
 
 def _takes(config: Any, setting: str) -> bool:
@@ -194,7 +207,6 @@ def _loud(light: fl.Light) -> list[Any]:
 
 def faults_in(built: Built, light: fl.Light) -> Iterator[tuple[str, bool, str]]:
     """Each kind of fault put into a fresh copy of a model: its name, whether it is found, and what was."""
-    name, build, inputs = built
     names = [
         w.name
         for w in light.weights
@@ -204,44 +216,37 @@ def faults_in(built: Built, light: fl.Light) -> Iterator[tuple[str, bool, str]]:
     if len(names) < 3:
         return
     for kind, (put, codes) in _FAULTS.items():
-        model = build()
-        done = put(model, names, random.Random(f"{name} {kind}"))
+        model = built.build()
+        done = put(model, names, random.Random(f"{built.name} {kind}"))
         if done is None:
             continue
         where, optimizer = done
-        found = _loud(fl.probe(model, inputs, optimizer=optimizer))
+        found = _loud(built.probed(model, optimizer))
         right = any(f.code in codes and (where == ["*"] or f.where in where) for f in found)
         yield (
             kind,
             right,
-            f"{name}, {kind} at {where[0]}: {'; '.join(f'{f.code} at {f.where}' for f in found) or 'nothing'}",
+            f"{built.name}, {kind} at {where[0]}: {'; '.join(f'{f.code} at {f.where}' for f in found) or 'nothing'}",
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--faults", type=int, default=0, help="put faults into so many of the models")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.ERROR)
-    listed = list(architectures())
-    lights = [fl.probe(build(), inputs) for _, build, inputs in listed]
+def report(title: str, command: str, listed: Sequence[Built], faults: int) -> str:
+    """False alarms on models as they are made, and recall of faults put into so many of them."""
+    lights = [built.probed(built.build()) for built in listed]
     alarms = [
-        f"- {name}: {'; '.join(f'{f.severity} {f.code} at {f.where}' for f in _loud(light))}"
-        for (name, _, _), light in zip(listed, lights, strict=True)
+        f"- {built.name}: {'; '.join(f'{f.severity} {f.code} at {f.where}' for f in _loud(light))}"
+        for built, light in zip(listed, lights, strict=True)
         if _loud(light)
     ]
     lines = [
-        f"# Findings on the architectures of transformers {transformers.__version__}\n",
-        f"`python benchmarks/architectures.py --faults {given.faults}`\n",
-        f"{len(listed)} models with their own initialization and their own loss: {len(alarms)} with an error or a "
-        "warning.\n",
+        f"# {title}\n",
+        f"`{command}`\n",
+        f"{len(listed)} models with their own initialization: {len(alarms)} with an error or a warning.\n",
         *alarms,
         "",
     ]
-    if given.faults:
-        some = random.Random(0).sample(range(len(listed)), min(given.faults, len(listed)))
+    if faults:
+        some = random.Random(0).sample(range(len(listed)), min(faults, len(listed)))
         tried, hit, missed = Counter[str](), Counter[str](), []
         for i in some:
             for kind, right, words in faults_in(listed[i], lights[i]):
@@ -255,8 +260,29 @@ def main() -> None:
             "",
             *(["Missed:", "", *missed, ""] if missed else []),
         ]
-    RESULTS.write_text("\n".join(lines))
-    print("\n".join(lines))
+    return "\n".join(lines)
+
+
+def quietly() -> None:
+    """One thread, and none of the libraries' warnings."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--faults", type=int, default=0, help="put faults into so many of the models")
+    given = parser.parse_args()
+    quietly()
+    text = report(
+        f"Findings on the architectures of transformers {transformers.__version__}",
+        f"python benchmarks/architectures.py --faults {given.faults}",
+        list(architectures()),
+        given.faults,
+    )
+    RESULTS.write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

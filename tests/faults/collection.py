@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     attending,
+    engineers,
     everyday,
     faulty_outputs,
     faulty_reach,
@@ -14,9 +15,11 @@ from . import (
     fresh,
     generative,
     healthy,
+    industry,
     language,
     later,
     mixed,
+    research,
     science,
     students,
     training_later,
@@ -37,7 +40,10 @@ FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
 BLIND: tuple[Program, ...] = tuple(
     program
-    for module in (vision, language, science, mixed, students, everyday, generative, attending, forums)
+    for module in (
+        *(vision, language, science, mixed, students, everyday),
+        *(generative, attending, forums, industry, research, engineers),
+    )
     for program in programs_of(module)
 )
 """By authors who knew the codes and not the rules."""

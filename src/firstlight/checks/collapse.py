@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 
 from ..graphs import Role
+from ..graphs.ops import MATMULS
+from ..graphs.walks import data_of
 from ..initializers import Normal
 from ..plans import Plan
 from ..probes.records import Kind, Place
@@ -121,7 +123,8 @@ def _attention(look: Look) -> Iterator[Finding]:
             continue
         if seen is None or seen.entropy is None or seen.entropy >= FOCUSED:
             continue
-        if place.kind is Kind.SOFTMAX and (len(place.shape) < 3 or _is_last(look, place)):
+        alone = len(place.shape) < 3 and not _reads_memory(look, place)
+        if place.kind is Kind.SOFTMAX and (alone or _is_last(look, place)):
             continue
         before = _asked_by(look, place)
         yield Finding(
@@ -160,6 +163,14 @@ def _asked_by(look: Look, place: Place) -> Place:
 def _near(look: Look, place: Place) -> list[Place]:
     """The last weight places before an attention: its own maps."""
     return [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
+
+
+def _reads_memory(look: Look, softmax: Place) -> bool:
+    """Whether a softmax weighs the rows of a parameter: the slots of a memory."""
+    following = next((p for p in look.light.places[softmax.index + 1 :] if p.kind is Kind.WEIGHT), None)
+    if following is None or following.op not in MATMULS or look.tape is None or following.node is None:
+        return False
+    return softmax.node in data_of(look.tape, look.tape[following.node])
 
 
 def _is_last(look: Look, place: Place) -> bool:

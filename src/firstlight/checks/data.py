@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ..probes.records import Kind, Place
-from .looking import REGRESSIONS, Look, rms
+from .looking import REGRESSIONS, TABLES, Look, rms
 from .records import Evidence, Finding, Severity
 
 LARGE, HUGE = 10.0, 100.0
@@ -63,9 +63,13 @@ def _normalized_first(look: Look, place: Place) -> bool:
 
 def _arrives(look: Look, size: float) -> bool:
     """Whether the inputs reach the first weight at about this size: the model may scale them itself."""
+    deepest = 1
     for place in look.light.of(Kind.WEIGHT):
         weight = look.weight_of(place)
-        if weight is None or place.forward is None or weight.second == 0 or place.depth > 1:
+        if weight is not None and weight.role in TABLES:
+            deepest = 2  # looked up beside columns that are read as they are
+            continue
+        if weight is None or place.forward is None or weight.second == 0 or place.depth > deepest:
             continue
         if weight.fan_in <= 0 or "recurrent" in weight.role:
             return True

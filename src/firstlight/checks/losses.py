@@ -10,7 +10,7 @@ from ..graphs import Role
 from ..graphs.ops import words
 from ..initializers import Constant, Normal, Zeros
 from ..plans import Plan
-from ..probes.records import Kind, Loss, Place, Values
+from ..probes.records import Kind, Loss, Place, Values, Weight
 from .looking import REGRESSIONS, TABLES, Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
@@ -44,6 +44,7 @@ def rules(look: Look) -> Iterator[Finding]:
         yield from _raw(loss)
         yield from _reduction(look, loss)
         yield from _sign(loss)
+        yield from _likelihood(look, loss)
         yield from _falls(loss)
         yield from _start(look, loss)
 
@@ -113,6 +114,27 @@ def _sign(loss: Loss) -> Iterator[Finding]:
         )
 
 
+def _likelihood(look: Look, loss: Loss) -> Iterator[Finding]:
+    """A mean of log-probabilities that is minimized: a loss written by hand, negative, that falls as they fall.
+
+    Exact: the model ends in log_softmax, and no entry of the gradient to it is negative.
+    """
+    last = next((p for p in reversed(look.light.places) if p.kind is not Kind.OUTPUT), None)
+    if loss.op or last is None or last.op not in ("log_softmax", "logsigmoid") or last.backward is None:
+        return
+    size, mean = last.backward.mean_abs, last.backward.mean
+    if loss.value < -1e-6 and size > 0 and math.isclose(mean, size, rel_tol=1e-4):
+        yield at_the_end(
+            "flipped-loss",
+            "loss",
+            Severity.ERROR,
+            (Evidence("the loss, made of log-probabilities", loss.value, 0.0, None, _EXACT),),
+            "the loss falls as the log-probabilities of the targets fall: the minus of the likelihood was lost",
+            "minimize the negative log-likelihood: put the minus there",
+            "# put a minus before the log-likelihood",
+        )
+
+
 def _falls(loss: Loss) -> Iterator[Finding]:
     """A hand-written loss that the outputs can lower without end: a likelihood of turned sign.
 
@@ -150,7 +172,8 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         yield from _counts(look, loss)
     head = look.head
     # Where it is weighed by hand afterwards (focal), what the theory says of these logits.
-    value = {"mean": loss.value, "none": loss.expected}.get(loss.reduction)
+    own = loss.value if loss.called is None else loss.called
+    value = {"mean": own, "none": loss.expected}.get(loss.reduction)
     if loss.op not in _CLASSES or loss.trivial is None or loss.classes < 2:
         return
     head = head or _loudest(look)
@@ -261,8 +284,11 @@ def _offset(look: Look, given: Values, wanted: Values) -> Iterator[Finding]:
     """Output biases that put every prediction far beside the targets. Bound: as far as their width may be."""
     bound = _LOUD * max(1.0, wanted.std)
     offset = abs(given.mean - wanted.mean)
-    biases = [w for w in look.light.weights if w.head and w.role == str(Role.BIAS) and w.trainable]
-    biases = [w for w in biases if abs(w.mean - wanted.mean) > max(bound, 0.5 * offset) and abs(w.mean) > 0.5 * offset]
+    biases = [
+        w
+        for w in _output_biases(look)
+        if abs(w.mean - wanted.mean) > max(bound, 0.5 * offset) and abs(w.mean) > 0.5 * offset
+    ]
     if offset < bound or not biases:
         return
     place = next((p for p in look.light.places if biases[0].name in p.parameters), None)
@@ -283,12 +309,17 @@ def _offset(look: Look, given: Values, wanted: Values) -> Iterator[Finding]:
     )
 
 
+def _output_biases(look: Look) -> list[Weight]:
+    """The trained biases that the outputs are given last."""
+    return [w for w in look.light.weights if w.head and w.role == str(Role.BIAS) and w.trainable]
+
+
 def _counts(look: Look, loss: Loss) -> Iterator[Finding]:
     """Log-rates whose bias starts far above the logarithm of the mean count: e to its power is the rate.
 
     Bound: a factor e⁵ between the rate that the bias gives and the mean count.
     """
-    bias = None if look.head is None else look.bias_of(look.head)
+    bias = max(_output_biases(look), key=lambda w: abs(w.mean), default=None)
     given, counts = loss.predictions, loss.targets
     if bias is None or given is None or counts is None or counts.mean <= 0:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ _LAYERS = words(
     "Linear Bilinear Embedding EmbeddingBag Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
     "LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention NonDynamicallyQuantizableLinear"
 )
+_TOLD = 64  # values from which a draw can be told
 _UNDERFLOW = 1e-30  # E[g²] from which one more layer may end below float32's range
 
 
@@ -243,6 +245,8 @@ def _frozen(look: Look) -> Iterator[Finding]:
     first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
     fed = _behind_trained(look)
     amid = [w for w in known[first_trained:] if not w.trainable and (fed is None or w.name in fed)]
+    fresh = [] if amid else _fresh_behind(look, frozen)
+    amid = amid or fresh
     if amid:
         place = _place(look, amid[0].name)
         yield Finding(
@@ -251,10 +255,37 @@ def _frozen(look: Look) -> Iterator[Finding]:
             amid[0].name,
             None if place is None else place.position,
             (Evidence("frozen weights behind trained ones", float(len(amid)), 0.0, 0.0, _EXACT),),
-            "requires_grad is False, while layers before it train: it stays as it was drawn",
+            "requires_grad is False, and its values are torch's own draw: a new layer was frozen with loaded ones"
+            if fresh
+            else "requires_grad is False, while layers before it train: it stays as it was drawn",
             "if that is not meant, let it train: parameter.requires_grad_(True)",
             "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, amid)),
         )
+
+
+def _fresh_behind(look: Look, frozen: list[Weight]) -> list[Weight]:
+    """Frozen weights of torch's default draw that read what a frozen one of another origin made."""
+    fresh = [w for w in frozen if _is_default_draw(w)]
+    loaded = {w.name for w in frozen} - {w.name for w in fresh}
+    tape = look.tape
+    if tape is None or not fresh or not loaded:
+        return []
+    behind = downstream(tape, {p.node for p in look.light.of(Kind.WEIGHT) if p.weight in loaded and p.node is not None})
+    fed = {p.weight for p in look.light.of(Kind.WEIGHT) if p.node in behind}
+    return [w for w in fresh if w.name in fed]
+
+
+def _is_default_draw(weight: Weight) -> bool:
+    """Whether the values fill ±1/√fan_in evenly, as torch's default leaves them and no training does.
+
+    E[w²] of U(±b) is b²/3, with a standard error of b² √(4/(45 n)); the largest of n values lies within a few b/n of b.
+    """
+    if weight.role not in WEIGHTS or weight.fan_in <= 0 or weight.count < _TOLD:
+        return False
+    edge = weight.fan_in**-0.5
+    error = math.sqrt(4 / (45 * weight.count)) * edge**2
+    reaches = edge * (1 - 10 / weight.count) < weight.largest <= edge * (1 + 1e-6)
+    return bool(reaches and abs(weight.second - edge**2 / 3) < 4 * error)
 
 
 def _behind_trained(look: Look) -> frozenset[str] | None:

@@ -212,8 +212,8 @@ def _loud(look: Look) -> Iterator[Finding]:
     """One weight that makes values far above the unit scale out of ordinary ones, on the trunk or off it.
 
     Bounds: σ² · fan_in > 100, fifty times He's, and E[y²] > 100 where what enters is below that; no norm behind it.
-    The head is judged by its loss, queries and keys by their entropy; a sine's or cosine's argument is meant to span
-    periods.
+    The head is judged by its loss, queries, keys and other logits by the entropy of their softmax; a sine's or cosine's
+    argument is meant to span periods.
     """
     for place in look.light.of(Kind.WEIGHT):
         weight = look.weight_of(place)
@@ -264,7 +264,7 @@ def _drowned(look: Look) -> Iterator[Finding]:
 
 def _is_loud(look: Look, place: Place, weight: Weight) -> bool:
     inside = weight.role in _OPEN and weight.trainable and not (weight.head or weight.normalized or place is look.head)
-    if not inside or weight.meets in _BOUNDED:
+    if not inside or weight.meets in (*_BOUNDED, "softmax"):
         return False
     return weight.gain > LOUD and rms(place) ** 2 > LOUD
 

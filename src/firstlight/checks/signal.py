@@ -12,6 +12,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..graphs import Role
+from ..graphs.ops import words
+from ..graphs.tape import Flow
+from ..graphs.walks import backward, is_weight_call
 from ..initializers import Constant
 from ..probes.records import Kind, Place
 from .cures import cure, described
@@ -25,9 +28,10 @@ TABLE = 30.0  # rms of an embedding's rows that no norm follows
 STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
 _JOINS, _GROWTH = 4, 1.5
 _YANG = 1.211
-_SCALED = 10.0  # a factor between the inputs and what the first weight was given, from which the model scales them
+_SCALED = 10.0  # a factor from which a difference is meant: the model scales its inputs, the first layer is drawn apart
 _SMALLEST = 1e-45  # a gradient below float32's range is zero
 _LINEAR = 2.0  # shift of a norm at which a ReLU passes 98 % of a unit Gaussian
+_LOOKUPS = words("getitem index index_select gather take_along_dim embedding")
 _MEAN_FIELD = "mean field, Poole et al. 2016, arXiv 1606.05340; bound: calibration in docs/findings.md"
 
 
@@ -72,8 +76,10 @@ def _forward(look: Look) -> Iterator[Finding]:
         path = _sized(look, piece)
         if len(path) < 2 or not all(rms(p) > 0 for p in path):
             continue
+        if look.head is None and rms(path[-1]) < rms(path[0]) and path[-1] is look.trunk[-1]:
+            path = path[:-1]  # outputs that start near zero, as what branches have added
         end = path[-1]
-        if end.kind is Kind.NORM:
+        if end.kind is Kind.NORM or len(path) < 2:
             continue
         factor = rms(end) / _entering(look, path)
         if 1 / FAR < factor < FAR and math.isfinite(factor):
@@ -85,18 +91,31 @@ def _forward(look: Look) -> Iterator[Finding]:
 def _entering(look: Look, path: Sequence[Place]) -> float:
     """The rms of what enters a piece of the trunk.
 
-    Inputs may be scaled by the model itself before their first weight: what that weight was given is then told by its
-    output, E[x²] = (E[y²] − E[b²]) / (σ² · fan_in).
+    Inputs may be scaled by the model itself before their first weight, or choose rows of a table (a hash grid): what
+    that weight was given is then told by its output, E[x²] = (E[y²] − E[b²]) / (σ² · fan_in).
     """
     start, first = path[0], path[1]
     weight, bias = look.weight_of(first), look.bias_of(first)
+    looked_up = _reads_rows(look, first)
     if start.kind is not Kind.INPUT or weight is None or first.kind is not Kind.WEIGHT or weight.fan_in <= 0:
         return rms(start)
     own = rms(first) ** 2 - (0.0 if bias is None else bias.second)
     told = math.sqrt(max(own, 0.0) / max(weight.gain, 1e-300))
+    if looked_up and weight.second > 0 and told > 0:
+        return told
     if not (weight.second > 0 and told > 0) or 1 / _SCALED < told / rms(start) < _SCALED:
         return rms(start)
     return told if abs(math.log(told)) < abs(math.log(rms(start))) else rms(start)  # scaling brings it towards one
+
+
+def _reads_rows(look: Look, place: Place) -> bool:
+    """Whether a weight reads rows that the inputs chose out of a parameter."""
+    tape = look.tape
+    if tape is None or place.node is None:
+        return False
+    behind = backward(tape, place.node, lambda n: n.id == place.node or not is_weight_call(tape, n))
+    chosen = (n for n in behind if n.op in _LOOKUPS and n.operands and n.flow is Flow.DATA)
+    return any(tape[n.operands[0].ref.node].flow is Flow.WEIGHTS for n in chosen)
 
 
 def grown_body(look: Look) -> Finding | None:
@@ -146,6 +165,9 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
     joins = [p for p in path if p.kind is Kind.JOIN]
     if factor > STACK and len(norms) >= 10 and not joins:
         yield _stack(look, norms, factor)
+    elif (both_ways := _over_joins(joins)) > FAR:
+        if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
+            yield _residual(look, joins, rms(joins[-1]) / rms(joins[0]), both_ways)
     elif factor > FAR:
         if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
             yield _gradient(look, path, factor, "exploding-gradient", factor > LOST)
@@ -199,7 +221,7 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     layers = [p for p in path if p.kind is Kind.WEIGHT]
     joins = [p for p in path if p.kind is Kind.JOIN]
     rate = factor ** (2 / max(len(path) - 1, 1))
-    if growing and len(joins) >= _JOINS and (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)) > _GROWTH:
+    if growing and len(joins) >= _JOINS and _growth(joins) > _GROWTH:
         return _residual(look, joins, factor)
     if growing and place.kind is Kind.JOIN:
         place = look.loudest_before(place)
@@ -260,8 +282,10 @@ def _gradient(
     look: Look, path: Sequence[Place], factor: float, code: str, lost: bool, both: float | None = None
 ) -> Finding:
     names = [n for p in path if p.kind is Kind.WEIGHT for n in p.parameters]
-    first = next((p for p in path if p.kind is Kind.WEIGHT), path[0])
-    inner = next((p for p in path if p.kind is Kind.WEIGHT and look.weight_of(p) is not None), first)
+    weights = [p for p in path if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
+    inner = next(iter(weights), path[0])
+    if len(weights) > 1 and _apart(look.gain_of(inner), look.gain_of(weights[1])):
+        inner = weights[1]  # the first one's own weight is not on the way back to its output
     rate = factor ** (2 / max(len(path) - 1, 1))
     evidence = [
         Evidence(
@@ -289,6 +313,11 @@ def _gradient(
     )
 
 
+def _apart(one: float, other: float) -> bool:
+    """Whether two gains are too different for one rule to have made both weights."""
+    return one > 0 and other > 0 and not 1 / _SCALED < one / other < _SCALED
+
+
 def _stack(look: Look, norms: Sequence[Place], factor: float) -> Finding:
     rate = factor ** (1 / max(len(norms) - 1, 1))
     names = [n for p in norms for n in p.parameters]
@@ -312,8 +341,20 @@ def _stack(look: Look, norms: Sequence[Place], factor: float) -> Finding:
     )
 
 
-def _residual(look: Look, joins: Sequence[Place], factor: float) -> Finding:
-    growth = (rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1))
+def _over_joins(joins: Sequence[Place]) -> float:
+    """Forward × backward over a stream that grows from join to join; 0 for one that does not."""
+    if len(joins) < _JOINS or not rms(joins[0]) or _growth(joins) <= _GROWTH:
+        return 0.0
+    ahead, behind = gradient_norm(joins[0]), gradient_norm(joins[-1])
+    return rms(joins[-1]) / rms(joins[0]) * ahead / behind if ahead and behind else 0.0
+
+
+def _growth(joins: Sequence[Place]) -> float:
+    """The second moment's factor from join to join."""
+    return float((rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)))
+
+
+def _residual(look: Look, joins: Sequence[Place], factor: float, both: float | None = None) -> Finding:
     closing = [w.name for w in look.light.weights if w.branch is not None]
     n = len(joins)
     return Finding(
@@ -322,8 +363,12 @@ def _residual(look: Look, joins: Sequence[Place], factor: float) -> Finding:
         where_of(look.loudest_before(joins[0])),
         joins[0].position,
         (
-            Evidence("stream's second moment, factor a block", growth, _GROWTH, 1.0, "2 for branches of unit gain"),
-            Evidence("rms at the last join / at the start", factor, FAR, math.exp(0.5), "branches scaled by 1/√N: √e"),
+            Evidence(
+                "stream's second moment, factor a block", _growth(joins), _GROWTH, 1.0, "2 for branches of unit gain"
+            ),
+            Evidence("rms at the last join / at the start", factor, FAR, math.exp(0.5), "branches scaled by 1/√N: √e")
+            if both is None
+            else Evidence("forward × backward over the depth", both, FAR, math.e, "branches scaled by 1/√N: e"),
         ),
         f"{n} branches as large as their stream are added to it, and nothing normalizes it",
         f"scale the last weight of each branch by 1/√{n} (or start it at zero), or normalize before each branch",

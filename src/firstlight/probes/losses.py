@@ -38,6 +38,7 @@ class LossCall:
 
     Args:
         of_output: whether it was given an output of the model as it is, or a view of it.
+        gave: its value, where it is one number.
     """
 
     op: str
@@ -51,6 +52,7 @@ class LossCall:
     class_shares: tuple[float, ...] = ()
     of_output: bool = False
     fall: float | None = None
+    gave: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def loss_record(value: float, calls: list[LossCall]) -> Loss:
         call.targets,
         call.class_shares,
         call.fall,
+        call.gave,
     )
 
 

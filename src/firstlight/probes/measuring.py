@@ -102,6 +102,7 @@ def measure(
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
         seed_all(seed)
+        held = of_parameters(model, buffers=True)  # before the forward writes running statistics of its own
         try:
             ran = run_watched(model, call, own_targets, loss_fn, limits, whole=is_sharded(model))
         finally:
@@ -113,7 +114,8 @@ def measure(
             notes = notes if alike else (*notes, APART)
             loss = None if loss is None else mean_loss(from_all(loss, ranks))
         lost = any(p.forward is not None and p.forward.nonfinite for p in observed.places)
-        origin = _origin(model, call, ran, seed, lost or (loss is not None and not _finite(loss.value)), ranks)
+        lost = lost or (loss is not None and not _finite(loss.value))
+        origin = (of_parameters(model) or held or _origin(model, call, ran, seed, ranks)) if lost else None
         spectrum = _spectrum(model, call, seed, ranks) if jacobian else None
     # After the real forward, since a cache should hold real tensors; of the model as it was, since a first forward may
     # hang hooks on it that another one asks for.
@@ -210,17 +212,12 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 160 else f"{text[:159]}…"
 
 
-def _origin(model: nn.Module, call: Call, ran: Ran, seed: int, lost: bool, ranks: Ranks | None) -> Origin | None:
-    """Where the first value of the forward that is not finite came from; ``None`` where all are finite.
+def _origin(model: nn.Module, call: Call, ran: Ran, seed: int, ranks: Ranks | None) -> Origin | None:
+    """Where the first value of the forward that is not finite came from; ``None`` where none is found.
 
     The processes of a sharded model all run the second forward, to its end, and take the first call that one of them
     found.
     """
-    if not lost:
-        return None
-    held = of_parameters(model)
-    if held is not None:
-        return held
     follower, found = Follower(model), None
     seed_all(seed)
     finder = Finder(follower, stops=ranks is None)

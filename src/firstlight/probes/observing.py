@@ -201,6 +201,8 @@ class Observer(TorchFunctionMode):
             self.found.losses.append(read_loss(op, args, kwargs, self._given))
         out = func(*args, **kwargs)
         made = tensors_in(out)
+        if op in LOSSES and not self.again and made and made[0].numel() == 1:
+            self.found.losses[-1] = replace(self.found.losses[-1], gave=float(made[0].detach()))
         if not made or not read:
             return out
         trail = self._joined(op, args, read, trails, made[0])

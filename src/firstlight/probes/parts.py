@@ -264,6 +264,7 @@ class Loss:
         classes: how many the loss tells apart, 0 for a regression.
         predictions, targets: what the call was given.
         class_shares: the share of each class in the targets, up to 1000 classes; () for a regression.
+        called: what that call itself gave, where it gave one number, before the user's own factors and terms.
         fall: of a loss written by hand, the power of the distance with which it falls along its own gradient without
             end, the lowest of some samples; ``None`` where it ends, as it should, or is linear in the outputs.
     """
@@ -279,6 +280,7 @@ class Loss:
     targets: Values | None = None
     class_shares: tuple[float, ...] = ()
     fall: float | None = None
+    called: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ def mean_loss(losses: Sequence[Loss]) -> Loss:
         predictions=_joined([one.predictions for one in losses]),
         targets=_joined([one.targets for one in losses]),
         class_shares=shares,
+        called=_mean_of(losses, lambda one: one.called),
     )
 
 
