@@ -210,7 +210,43 @@ def what_was_found_does_not_stop_the_training() -> None:
     assert all(bool(p.full_tensor().isfinite().all()) for p in model.parameters())  # type: ignore[attr-defined]
 
 
+def one_rank_may_look_alone() -> None:
+    """The first rank asks at every step, prints and keeps the state; the others never do."""
+    model = _model(32)
+    part = _over_tensor_parallel(model)
+    sgd = torch.optim.SGD(model.parameters(), 30.0)
+    told = 0
+    with fl.watch(model, sgd) as w:
+        for step in range(60):
+            x = part(torch.randn(16, 8, generator=torch.Generator().manual_seed(step)))
+            loss = F.cross_entropy(model(x), (x[:, 0] > 0).long())
+            w.step(loss)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            if dist.get_rank() == 0:
+                told = max(told, len(w.check()))
+                assert str(w)
+                assert w.state_dict()["steps"] == step + 1
+    assert dist.get_rank() > 0 or told
+    kept = [w.state_dict() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(kept)
+    with fl.watch(model, sgd) as again:
+        again.load_state_dict(kept[0])
+        for step in range(60, 90):
+            x = part(torch.randn(16, 8, generator=torch.Generator().manual_seed(step)))
+            loss = F.cross_entropy(model(x), (x[:, 0] > 0).long())
+            again.step(loss)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+    assert again.steps == 90
+    _same_everywhere(str(again))
+    _same_everywhere([(f.code, f.severity, f.where) for f in w.findings])
+
+
 FOUR = (
+    one_rank_may_look_alone,
     a_grid_is_measured_whole,
     hybrid_shards_are_measured_whole,
     a_tensor_parallel_model_is_measured_whole,

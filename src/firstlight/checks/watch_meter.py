@@ -7,7 +7,7 @@ stay on their device until ``read``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,10 +145,10 @@ class Meter:
             self._done.append(self._pair)
         self._pair, self._before = None, []
 
-    def forget(self) -> None:
-        """Give up what is half measured."""
-        self._open = self._pair = None
-        self._before = []
+    def take_up(self, streaks: Mapping[int, torch.Tensor]) -> None:
+        """Go on counting dead units from these samples; of a sharded model they begin again."""
+        if not self.sharded:
+            self.streaks = {i: t.to(self.parameters[i].device) for i, t in streaks.items()}
 
     def read(self) -> list[Sample]:
         """Fetch what was measured. Steps that a gradient scaler skipped are left out."""

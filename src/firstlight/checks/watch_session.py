@@ -305,13 +305,19 @@ class Watch:
     def check(self) -> Findings:
         """Look now, without waiting for the next time, and give all findings.
 
+        On a sharded model one rank may ask alone: it is told, and nothing else changes.
+
         Raises:
             FaultError: a finding is as severe as ``raise_on``.
         """
         self._losses.flush()
+        before = self._next_check, self._checked, dict(self._pending), set(self._excused), [*self._said]
         self._check(final=True)
         self._say(raising=True)
-        return self.findings
+        found = self.findings
+        if self._ranks is not None:
+            self._next_check, self._checked, self._pending, self._excused, self._said = before
+        return found
 
     def _known(self, finding: Finding) -> bool:
         """Whether it has been said; that a note has become a fault is news."""
@@ -382,10 +388,11 @@ class Watch:
     # ── keeping and showing
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint: numbers, lists and tensors. Gives up a sample that is half measured."""
-        if self._meter.sharded:  # nobody waits for others here
-            self._meter.forget()
-        else:
+        """The state, for a checkpoint: numbers, lists and tensors. Gives up a sample that is half measured.
+
+        On a sharded model one rank may ask alone, and all load what it was given.
+        """
+        if not self._meter.sharded:  # where one rank alone may keep it, nothing is measured or given up
             self._meter.drop_pair()
             self._take()
         return {
@@ -424,7 +431,7 @@ class Watch:
         self._schedule.load(state["schedule"])
         self._first = [Sample.of(s) for s in state["first"]]
         self._last = [Sample.of(s) for s in state["last"]]
-        self._meter.streaks = {i: t.to(self._meter.parameters[i].device) for i, t in state["streaks"].items()}
+        self._meter.take_up(state["streaks"])
         self._zeroing.missed, self._excused = state["missed"], set(state["excused"])
         self._pending = dict(state["pending"])
         self._said = [watch_text.finding_of(f) for f in state["said"]]
