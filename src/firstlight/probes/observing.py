@@ -37,7 +37,17 @@ from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
 from .parts import Backward, Forward, Kind
 from .shards import Shard, put_together, shard_of
-from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, looked, part
+from .statistics import (
+    Form,
+    Limits,
+    backward_statistics,
+    entropy,
+    form_of,
+    forward_statistics,
+    looked,
+    looked_back,
+    part,
+)
 from .together import Together
 
 _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
@@ -369,7 +379,7 @@ class Observer(TorchFunctionMode):
         with self.aside(), unseen:
             gradient = put_together(gradient, shard)
             x = part(gradient, form, self._batch, self._limits)
-            self._backward.add(x, looked(gradient, x), put)
+            self._backward.add(x, looked_back(gradient, x), put)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

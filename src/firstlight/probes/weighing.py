@@ -22,6 +22,7 @@ from .together import Together
 from .updates import Updates
 
 _CLOSE = 1e-5
+_SOME = 64  # so many values of a draw differ, also in bfloat16
 
 
 def weigh(
@@ -264,21 +265,28 @@ def _keys(rows: torch.Tensor) -> torch.Tensor:
 
 
 class _Copies:
-    """Finds tensors that have the values of an earlier one."""
+    """Finds tensors that have the draw of an earlier one."""
 
     def __init__(self) -> None:
         """Nothing seen yet."""
         self._seen: dict[tuple[object, ...], list[_Tensor]] = defaultdict(list)
 
     def earlier(self, t: _Tensor) -> str:
-        """The name of the earlier parameter that has exactly these values; "" for none."""
+        """The name of the earlier parameter that has exactly these values; "" for none, and for what no draw made."""
         # Numbers that do not depend on the order in which values are looked at: of copies they are equal to the bit.
         key = (t.shape, t.dtype, t.of_values.low, t.of_values.high, t.of_values.zeros)
         for other in self._seen[key]:
             if torch.equal(whole(other.live), whole(t.live)):
-                return other.parameter.name
+                return other.parameter.name if _is_drawn(whole(t.live)) else ""
         self._seen[key].append(t)
         return ""
+
+
+def _is_drawn(x: torch.Tensor) -> bool:
+    """Whether most of its values differ, zeros aside: an identity, a shift or a grid is laid down, and no draw."""
+    values = x[x != 0]
+    some = values[:: max(1, len(values) // _SOME)]
+    return 2 * len(torch.unique(some)) > len(some)
 
 
 def trainable(model: nn.Module) -> Sequence[nn.Parameter]:
