@@ -1,26 +1,28 @@
 """Measuring a step: norms of gradients, weights and updates, dead units, and how far the step overshoots.
 
 Reads the parameters before and after the optimizer's step, in a few fused passes; writes nothing. On a sharded model
-(DTensor) every rank measures its shard and the sums are reduced, so all ranks must measure the same steps. Numbers stay
-on their device until ``read``.
+(DTensor) every rank measures its shard and the sums are added up, so all ranks must measure the same steps. Numbers
+stay on their device until ``read``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor
 
 from .training_records import Layers, Sample
+from .watch_ranks import Ranks
 
 COPIED = 2**26  # values of weights that are copied at a sampled step, at most
 STREAK = 5  # samples in which a dead unit has had no gradient
 _NONE = torch.zeros((), dtype=torch.int64)
+_ZERO = torch.zeros(())
 _UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules whose weight's rows are units
 
 
@@ -43,6 +45,7 @@ class Meter:
 
     parameters: list[nn.Parameter]
     layers: Layers
+    ranks: Ranks | None = None
     streaks: dict[int, torch.Tensor] = field(default_factory=dict)
     _copied: list[int] = field(default_factory=list)
     _before: list[torch.Tensor] = field(default_factory=list)
@@ -63,7 +66,7 @@ class Meter:
     @property
     def sharded(self) -> bool:
         """Whether a parameter is spread over ranks."""
-        return any(isinstance(p, DTensor) for p in self.parameters)
+        return self.ranks is not None
 
     @property
     def on_device(self) -> bool:
@@ -142,16 +145,10 @@ class Meter:
             self._done.append(self._pair)
         self._pair, self._before = None, []
 
-    def agree(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
-        """The means over ranks, where the model is sharded: so that all choose the same."""
-        mesh = next((p.device_mesh for p in self.parameters if isinstance(p, DTensor)), None)
-        if mesh is None:
-            return numbers
-        packed = torch.tensor([*numbers, 1.0], dtype=torch.float64, device=mesh.device_type)
-        for dim in range(mesh.ndim):
-            dist.all_reduce(packed, group=mesh.get_group(dim))
-        *sums, ranks = packed.tolist()
-        return tuple(s / ranks for s in sums)
+    def take_up(self, streaks: Mapping[int, torch.Tensor]) -> None:
+        """Go on counting dead units from these samples; of a sharded model they begin again."""
+        if not self.sharded:
+            self.streaks = {i: t.to(self.parameters[i].device) for i, t in streaks.items()}
 
     def read(self) -> list[Sample]:
         """Fetch what was measured. Steps that a gradient scaler skipped are left out."""
@@ -167,20 +164,42 @@ class Meter:
         raw.gradient = _norms(given)
         if raw.scale is not None and raw.gradient is not None:
             raw.gradient = raw.gradient / raw.scale.to(raw.gradient)
+        for i, zero in self._zeros(held, given):
+            raw.counted.append(i)
+            if zero is None:
+                self.streaks.pop(i, None)
+                raw.dead.append(_NONE)
+                raw.zero.append(_NONE)
+                continue
+            grown = zero.to(torch.int16)
+            streak = self.streaks.get(i)
+            self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
+            raw.dead.append((self.streaks[i] >= STREAK).sum())
+            raw.zero.append(zero.sum())
+
+    def _zeros(self, held: Sequence[int], given: Sequence[torch.Tensor]) -> list[tuple[int, torch.Tensor | None]]:
+        """Of each layer with units, which of those that are here have no gradient; ``None`` for none of them.
+
+        Of units whose weights are cut, those that have none on any rank.
+        """
+        found: dict[int, torch.Tensor | None] = {}
+        cut: dict[tuple[dist.ProcessGroup, ...], list[int]] = {}
         for i, grad in zip(held, given, strict=True):
-            if self.layers.units[i] and grad.numel():
-                zero = _zero_rows(grad.flatten(1))
-                if zero is None:
-                    self.streaks.pop(i, None)
-                    raw.dead.append(_NONE)
-                    raw.counted.append(i)
-                    continue
-                grown = zero.to(torch.int16)
-                streak = self.streaks.get(i)
-                self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
-                # Where no unit has a gradient the layer was not reached: an expert that no token chose.
-                raw.dead.append((self.streaks[i] >= STREAK).sum() * (~zero.all()))
-                raw.counted.append(i)
+            if self.layers.units[i]:
+                found[i] = _zero_rows(grad)
+                key = _cut_by(self.parameters[i])
+                if key:
+                    cut.setdefault(key, []).append(i)
+                    zero = found[i]
+                    found[i] = torch.zeros(len(grad), dtype=torch.bool, device=grad.device) if zero is None else zero
+        for groups, members in cut.items():
+            masks = [m for i in members if (m := found[i]) is not None]
+            packed = torch.cat(masks).to(torch.int32)
+            for group in groups:
+                dist.all_reduce(packed, dist.ReduceOp.MIN, group=group)
+            pieces = torch.split(packed.bool(), [len(m) for m in masks])
+            found.update(zip(members, pieces, strict=True))
+        return list(found.items())
 
     def _unscaled(self, raw: _Raw) -> torch.Tensor:
         """What gradients are to be multiplied by: some fused optimizers unscale them in their step, some do not."""
@@ -191,18 +210,21 @@ class Meter:
         return factor
 
     def _along(self) -> torch.Tensor | None:
-        """Σ g·u over what was copied."""
+        """g·u of each parameter that was copied."""
         terms = []
         for i, u in zip(self._copied, self._before, strict=True):
             g = _gradient(self.parameters[i])
-            if g is not None and g.numel():
+            if g is None or not g.numel():
+                terms.append(_ZERO)
+            else:
                 terms.append(torch.linalg.vecdot(g.flatten().to(u.dtype), u.flatten()).float())
-        return torch.stack([t.to(terms[0].device) for t in terms]).sum() if terms else None
+        return torch.stack([t.to(self._before[0].device) for t in terms]) if terms else None
 
     def _sample(self, raw: _Raw) -> Sample | None:
-        if raw.skipped is not None and float(raw.skipped) > 0:
+        skipped = raw.skipped is not None and float(raw.skipped) > 0
+        if skipped and not self.sharded:
             return None
-        sums = torch.full((4, len(self.parameters)), float("nan"), dtype=torch.float64)
+        sums = torch.full((7, len(self.parameters)), float("nan"), dtype=torch.float64)
         for row, index, norms in (
             (0, raw.held, raw.gradient),
             (1, slice(None), raw.weight),
@@ -210,21 +232,42 @@ class Meter:
         ):
             if norms is not None:
                 sums[row, index] = norms.cpu().double().square()
-        if raw.dead:
-            sums[3, raw.counted] = torch.stack([d.to(raw.dead[-1].device) for d in raw.dead]).cpu().double()
-        slopes = torch.tensor([float("nan") if s is None else float(s) for s in (raw.slope, raw.next_slope)])
-        if self.sharded:
-            sums, slopes = _reduced(sums, slopes.double(), self.parameters)
-        squares = sums.numpy()
-        sizes = self.layers.sizes
-        rms = np.sqrt(squares[:3] / sizes)
+        for row, along in ((3, raw.slope), (4, raw.next_slope)):
+            if along is not None:
+                sums[row, self._copied] = along.cpu().double()
+        for row, counts in ((5, raw.dead), (6, raw.zero)):
+            if counts:
+                sums[row, raw.counted] = torch.stack([c.to(counts[-1].device) for c in counts]).cpu().double()
+        if self.ranks is not None:
+            flag = torch.tensor([float(skipped)], dtype=torch.float64)
+            *flat, skips = self.ranks.sum(torch.cat([(sums / self._copies(self.ranks)).flatten(), flag])).tolist()
+            sums = torch.tensor(flat, dtype=torch.float64).view_as(sums)
+            if skips > 0:
+                return None
+        squares, units = sums[:3].numpy(), self.layers.units
+        rms = np.sqrt(squares / self.layers.sizes)
+        # Where no unit has a gradient the layer was not reached: an expert that no token chose.
+        reached = sums[6].numpy() < units - 0.5
         with np.errstate(divide="ignore", invalid="ignore"):
-            dead = np.where(self.layers.units > 0, squares[3] / self.layers.units, np.nan)
+            dead = np.where(units > 0, np.where(reached, sums[5].numpy(), 0 * sums[5].numpy()) / units, np.nan)
         held = np.zeros(len(self.parameters), dtype=np.bool_)
         held[raw.held] = True
         norm = float(np.sqrt(squares[0][held].sum()))
-        overshoot = float(slopes[1] / abs(slopes[0])) if abs(float(slopes[0])) > 0 else float("nan")
-        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot, float(slopes[0]))
+        slope, following = (
+            float(row[~row.isnan()].sum()) if not row.isnan().all() else float("nan") for row in sums[3:5]
+        )
+        overshoot = following / abs(slope) if abs(slope) > 0 else float("nan")
+        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot, slope)
+
+    def _copies(self, ranks: Ranks) -> torch.Tensor:
+        """By what the ranks' sums are divided, since several hold the same; counts of units also by a unit's parts."""
+        found = torch.full((7, len(self.parameters)), float(ranks.size), dtype=torch.float64)
+        for i, p in enumerate(self.parameters):
+            if isinstance(p, DTensor):
+                found[:, i] = ranks.copies(p.placements, p.device_mesh.shape)
+                for placement, count in zip(p.placements, p.device_mesh.shape, strict=True):
+                    found[5:, i] *= count if (getattr(placement, "dim", None) or 0) > 0 else 1
+        return found
 
 
 @dataclass(slots=True)
@@ -240,6 +283,7 @@ class _Raw:
     weight: torch.Tensor | None = None
     update: torch.Tensor | None = None
     dead: list[torch.Tensor] = field(default_factory=list)
+    zero: list[torch.Tensor] = field(default_factory=list)
     counted: list[int] = field(default_factory=list)
     slope: torch.Tensor | None = None
     next_slope: torch.Tensor | None = None
@@ -255,8 +299,18 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor | None:
     grad = parameter.grad
     if grad is None:
         return None
+    if isinstance(grad, DTensor) and isinstance(parameter, DTensor) and grad.placements != parameter.placements:
+        grad = grad.redistribute(placements=parameter.placements)  # terms of a sum, as sequence parallelism leaves them
     grad = _local(grad)
     return grad.coalesce().to_dense() if grad.is_sparse else grad
+
+
+def _cut_by(parameter: nn.Parameter) -> tuple[dist.ProcessGroup, ...]:
+    """The groups of ranks that have parts of this rank's units; () for none."""
+    if not isinstance(parameter, DTensor):
+        return ()
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return tuple(mesh.get_group(d) for d, p in enumerate(placements) if (getattr(p, "dim", None) or 0) > 0)
 
 
 def _zero_rows(grad: torch.Tensor) -> torch.Tensor | None:
@@ -264,6 +318,9 @@ def _zero_rows(grad: torch.Tensor) -> torch.Tensor | None:
 
     Squares are summed fastest, but those of small numbers vanish.
     """
+    if not grad.numel():  # a shard of no rows, or of nothing of them
+        return torch.ones(len(grad), dtype=torch.bool, device=grad.device)
+    grad = grad.flatten(1)
     if grad.is_cpu and bool((torch.linalg.vector_norm(grad, dim=1) > 0).all()):
         return None
     return grad.abs().amax(1) == 0
@@ -282,28 +339,3 @@ def _norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
             norms[i] = norm
     kind_of_all = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
     return torch.stack([n.to(tensors[0].device, kind_of_all) for n in norms])
-
-
-def _reduced(
-    sums: torch.Tensor, slopes: torch.Tensor, parameters: Iterable[nn.Parameter]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums over the shards of each parameter. Slopes are summed over the first sharded parameter's mesh."""
-    groups: dict[tuple[int, ...], tuple[list[dist.ProcessGroup], list[int]]] = {}
-    for i, p in enumerate(parameters):
-        if isinstance(p, DTensor):
-            dims = tuple(d for d, placement in enumerate(p.placements) if isinstance(placement, Shard))
-            key = (id(p.device_mesh), *dims)
-            found = groups.setdefault(key, ([p.device_mesh.get_group(d) for d in dims], []))
-            found[1].append(i)
-    for number, (over, members) in enumerate(groups.values()):
-        part = sums[:, members]
-        packed = torch.cat([part.flatten(), slopes]) if number == 0 else part.flatten()
-        for group in over:
-            device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
-            packed = packed.to(device)
-            dist.all_reduce(packed, group=group)
-            packed = packed.cpu()
-        sums[:, members] = packed[: part.numel()].view_as(part)
-        if number == 0:
-            slopes = packed[part.numel() :]
-    return sums, slopes
