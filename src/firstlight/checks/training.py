@@ -15,7 +15,7 @@ from .records import Evidence, Finding, Severity
 from .repairs import LOWER, PROBE
 from .training_records import NDBool, Sample, Training, at_zero
 from .training_start import STEEP, steepness
-from .training_steps import by_heart, slow, uphill
+from .training_steps import by_heart, ended, slow, uphill
 
 VANISHED = 1e-8  # rms of a gradient: Adam's eps, below which its steps vanish too
 GROWN = 100.0  # times the gradient of the first samples
@@ -337,5 +337,6 @@ _RULES: tuple[Rule, ...] = (
     _large_updates,
     _small_updates,
     slow,
+    ended,
     by_heart,
 )

@@ -6,16 +6,23 @@ was given, else the gradients and the loss of the first steps. If the start is s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from .curves import SOURCE, finite_part
 from .records import Evidence, Finding, Severity
-from .training_records import FIRST, Sample, Training, at_zero
+from .training_records import FIRST, Training, at_zero
 from .training_start import bad_start, clipped
-from .training_steps import after, falls_steadily, goes_uphill, measures_something_else, never_overshoots
+from .training_steps import (
+    DECAYED,
+    after,
+    decayed,
+    falls_steadily,
+    goes_uphill,
+    measures_something_else,
+    never_overshoots,
+)
 
 LEVELS = frozenset({"loss-stuck", "loss-rising", "loss-oscillating"})
 MOVING = frozenset({"loss-rising", "loss-oscillating", "loss-diverged", "non-finite-values", "exploded-gradients"})
@@ -26,17 +33,7 @@ OVERSHOT = 0.5  # g(t+1)·u / |g(t)·u|
 LARGE, LARGE_AT_FIRST = 1.0, 0.2  # update / weight, once or as the median of the first steps
 LONG, REMEMBERED = 100.0, 0.2  # steps, and of all steps: a momentum that swings longer than it has been trained
 MOVED, HELPS = 0.01, 0.9  # of the weights, in all steps; of the updates help the next batch, where gradients are sound
-DECAYED, MOSTLY = 0.01, 0.5  # of the highest rate, for so much of the steps
 STABLE = "gradient descent on a quadratic: rate < 2 (1 + β) / λ"
-
-
-def decayed(samples: Sequence[Sample]) -> float | None:
-    """The last rate over the highest, where it has been next to nothing for most of the steps."""
-    rates = np.array([np.nanmax(s.rate) for s in samples])
-    low = np.flatnonzero(rates > DECAYED * rates.max())
-    if not len(low) or rates.max() <= 0 or low[-1] + 1 >= len(samples):
-        return None
-    return float(rates[-1] / rates.max()) if samples[low[-1] + 1].step < (1 - MOSTLY) * samples[-1].step else None
 
 
 def too_high(training: Training, symptom: str) -> tuple[Evidence, ...]:

@@ -99,6 +99,9 @@ class Training:
 
 
 def at_zero(training: Training) -> NDBool:
-    """Which parameters start at zero, as the last weight of a residual branch may: any update is large beside them."""
+    """Which parameters start at zero or next to it, as the last weight of a branch or of a policy may.
+
+    Any update is large beside them. Bound: a fiftieth of the usual weight (policies' heads start at a hundredth).
+    """
     weight = training.samples[0].weight
-    return np.asarray(weight <= 1e-3 * np.nanmedian(weight[training.layers.weights]), dtype=np.bool_)
+    return np.asarray(weight <= 0.02 * np.nanmedian(weight[training.layers.weights]), dtype=np.bool_)

@@ -19,6 +19,8 @@ FEW, MANY = 6, 24  # samples that a rule asks for
 UPHILL = 0.1  # cosine of update and gradient; -1 is straight downhill
 DOWNHILL = 0.95  # of the updates after which the next batch's slope still goes down
 NO_USE = 0.1  # of its own batch's slope is what an update does for the next, either way
+DECAYED, MOSTLY = 0.01, 0.5  # of the highest rate, for so much of the steps
+OVER = 100  # steps from which a schedule that has ended can be told from a short run's end
 BELOW = 0.02  # of the trivial loss: below it by more
 PROMISED, SURE = 3.0, 3.0  # times the fall that came of it; standard errors
 
@@ -49,6 +51,15 @@ def goes_uphill(training: Training) -> float | None:
     if len(found) < FEW or not np.median(found) > UPHILL or not (found > 0).mean() > 0.9:
         return None
     return float(np.median(found))
+
+
+def decayed(samples: Sequence[Sample]) -> float | None:
+    """The last rate over the highest, where it has been next to nothing for most of the steps."""
+    rates = np.array([np.nanmax(s.rate) for s in samples])
+    low = np.flatnonzero(rates > DECAYED * rates.max())
+    if not len(low) or rates.max() <= 0 or low[-1] + 1 >= len(samples):
+        return None
+    return float(rates[-1] / rates.max()) if samples[low[-1] + 1].step < (1 - MOSTLY) * samples[-1].step else None
 
 
 def falls_steadily(training: Training) -> bool:
@@ -129,6 +140,29 @@ def slow(training: Training) -> Iterator[Finding]:
         f"the loss falls as slowly as at first, and {100 * share:.0f} % of the updates could have been larger",
         "raise the learning rate threefold, and again while the loss falls smoothly",
         "for group in optimizer.param_groups:\n    group['lr'] *= 3",
+        training.samples[-1].step,
+    )
+
+
+def ended(training: Training) -> Iterator[Finding]:
+    """The rate has been next to nothing for most of the steps, and updates still leave the slope downhill.
+
+    Schedules end near zero, and the training with them.
+    """
+    left, last = decayed(training.samples), after(training.samples[-FIRST:])
+    if left is None or training.samples[-1].step < OVER or len(last) < FEW or not (last < 0).mean() >= DOWNHILL:
+        return
+    yield Finding(
+        "learning-rate-too-low",
+        Severity.WARNING,
+        "",
+        None,
+        (Evidence("rate / highest rate", left, DECAYED, 1.0, SOURCE),),
+        "for most of the steps the rate has been below a hundredth of its highest, and "
+        f"{100 * (last < 0).mean():.0f} % of the updates could still have been larger: the schedule has ended long "
+        "before the training",
+        "count the schedule in the steps that it is stepped by: an epoch's decay once an epoch",
+        "scheduler.step()  # behind the loop over batches, not in it",
         training.samples[-1].step,
     )
 
