@@ -164,7 +164,7 @@ def _message(paths: Paths, model: nn.Module, error: Exception) -> str:
 
 
 _WHOLE = (
-    "A tensor-parallel model is traced whole: where its forward counts one rank's heads or units (n_heads // ranks), let "
-    "the shape tell them, view(…, -1, head_dim), or plan the model before parallelize_module and apply the plan to the "
-    "sharded one. Nothing was written."
+    "A tensor-parallel model is traced whole: where its forward counts one rank's heads or units (n_heads // ranks), "
+    "let the shape tell them, view(…, -1, head_dim), or plan the model before parallelize_module and apply the plan to "
+    "the sharded one. Nothing was written."
 )
