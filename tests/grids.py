@@ -385,11 +385,9 @@ def ranks_that_run_different_calls_say_so() -> None:
     assert any("different calls" in note for note in light.notes)
 
 
-QUICK = (
-    a_grid_gets_the_bits_and_the_plan_of_one_process,
-    a_grid_is_measured_as_one_process_measures_the_whole_batch,
-)
+QUICK = (a_grid_is_measured_as_one_process_measures_the_whole_batch,)
 SLOW = (
+    a_grid_gets_the_bits_and_the_plan_of_one_process,
     a_forward_that_counts_its_ranks_heads_takes_the_plan_of_the_whole,
     sequence_parallelism_is_measured_whole,
     hybrid_shards_are_measured_whole,
