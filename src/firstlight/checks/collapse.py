@@ -26,6 +26,7 @@ FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
 def rules(look: Look) -> Iterator[Finding]:
     """Findings about what the network no longer tells apart."""
     if look.light.origin is None:
+        yield from _emptied(look)
         yield from _samples(look)
         yield from _positions(look)
         yield from _attention(look)
@@ -33,6 +34,31 @@ def rules(look: Look) -> Iterator[Finding]:
 
 def _told_apart(place: Place) -> float | None:
     return None if place.forward is None else place.forward.sample_spread
+
+
+def _emptied(look: Look) -> Iterator[Finding]:
+    """A norm that is given values that differ and gives one number for all: it normalizes over an axis of one entry.
+
+    Exact. What a scale of zero makes constant is told by it.
+    """
+    for place in look.light.of(Kind.NORM):
+        seen, scale = place.forward, look.weight_of(place)
+        if seen is None or seen.constant != 1.0 or (scale is not None and scale.second == 0):
+            continue
+        before = look.light.places[place.index - 1] if place.index else None
+        if before is None or before.forward is None or before.forward.constant == 1.0 or not before.forward.second:
+            continue
+        yield Finding(
+            "rank-collapse",
+            Severity.ERROR,
+            where_of(place),
+            place.position,
+            (Evidence("share of units that are the same for all samples", seen.constant, 1.0, 0.0, "exact"),),
+            f"{place.op} at {place.label} gives the same for every sample: over an axis of one entry, x − mean is zero",
+            "normalize over the features, or leave this norm out",
+            f"# remove the norm at {place.label}, or give it the axis of the features",
+        )
+        return
 
 
 def _samples(look: Look) -> Iterator[Finding]:

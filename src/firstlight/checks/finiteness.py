@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..probes.records import Kind, Origin
+from ..graphs import Node
+from ..graphs.ops import words
+from ..probes.records import Kind, Origin, Place
 from .looking import Look
 from .records import Evidence, Finding, Severity
 from .repairs import replanned
@@ -19,6 +22,10 @@ _CURES = {
 }
 
 
+_STEEP = words(
+    "sqrt rsqrt norm vector_norm linalg_norm linalg_vector_norm std pow log log2 log10 div reciprocal acos asin acosh "
+    "atanh cdist pairwise_distance true_divide"
+)
 _SMALLER = "draw the weights for what they meet, so that nothing grows: fl.init_(model, 'auto', inputs=x)"
 
 
@@ -61,17 +68,20 @@ def _of_origin(look: Look, origin: Origin) -> Iterator[Finding]:
     position = None if place is None else place.position
     cure = next((text for word, text in _CURES.items() if word in origin.op), "")
     if origin.what == "backward":
+        call = None if place is None else _steep(look, place)
+        passing = "" if call is None else f" through {call.op}" + (f" in {call.module}" if call.module else "")
         cause = (
-            f"the gradient becomes {origin.value} on its way to {where}, where the forward is finite: a root, norm or "
+            f"the gradient becomes {origin.value} on its way to {where}{passing}, where the forward is finite: a root, "
+            "norm or power of zero has an infinite slope"
         )
-        cause += "power of zero has an infinite slope"
+        where = where if call is None or not call.module else call.module
         yield _finding(
             "non-finite-gradients",
             where,
             position,
             1,
             cause,
-            cure if origin.op in _CURES else _CURES["norm"],
+            cure if origin.op in _CURES else _CURES["norm" if call is None or call.op not in _CURES else call.op],
         )
         return
     if origin.what == "parameter":
@@ -91,6 +101,23 @@ def _of_origin(look: Look, origin: Origin) -> Iterator[Finding]:
     grew = origin.value == "inf" and not cure
     names = [n for p in look.light.of(Kind.WEIGHT) for n in p.parameters]
     yield replace(found, repair=replanned(look.light, names), remedy=_SMALLER) if grew else found
+
+
+def _steep(look: Look, place: Place) -> Node | None:
+    """The call of an infinite slope at zero that reads what a place made, before the next place does."""
+    tape = look.tape
+    if tape is None or place.node is None:
+        return None
+    readers, others = tape.readers(), {p.node for p in look.light.places}
+    waiting, seen = deque([place.node]), {place.node}
+    while waiting:
+        for reader, _ in readers[waiting.popleft()]:
+            if reader.op in _STEEP:
+                return reader
+            if reader.id not in seen and reader.id not in others:
+                seen.add(reader.id)
+                waiting.append(reader.id)
+    return None
 
 
 def _first_lost(look: Look) -> str:

@@ -162,7 +162,7 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     the largest logit alone decides, and healthy networks go past that (a He head on a unit signal starts 1 nat above
     chance, one on a residual stream without norms 4). Binary logits alone: centred ones reach 3 log 2 at s = 5, and a
     standard deviation of 8 is a warning where a prior's bias makes their loss small. Where the excess does not vary
-    with the sample, the bias makes it.
+    with the sample, the bias makes it: there a loss of 2 log C is a warning, twice that of a bias of zero.
     """
     if look.light.origin is not None:
         return
@@ -185,13 +185,14 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
     excess = value - loss.trivial
     std = 0.0 if loss.predictions is None else loss.predictions.std
     wide = loss.op == "binary_cross_entropy_with_logits" and std > WIDE
-    if excess < EXCESS * chance and not wide:
-        return
     seen = head.forward
     spread = None if seen is None else seen.sample_spread
     bias = look.bias_of(head)
     made = 0.0 if seen is None else seen.second
     constant = spread is not None and spread < 0.1 and bias is not None and bias.second > _BY_BIAS * made
+    worse = constant and value > 2 * chance  # without that bias it would be one log C
+    if excess < EXCESS * chance and not wide and not worse:
+        return
     severity = Severity.ERROR if excess > FAR * chance else Severity.WARNING
     evidence = (
         Evidence("loss at step 0", value, loss.trivial + EXCESS * chance, loss.trivial, "log C + s²/2"),

@@ -216,15 +216,16 @@ def _unregistered(look: Look) -> Iterator[Finding]:
     found = [] if tape is None else [n for n in tape if any(tape[i].parameter for i in n.inputs)]
     if tape is None or not found:
         return
-    shapes = [tape[i].shape for n in found for i in n.inputs if tape[i].parameter]
+    strays = [tape[i] for n in found for i in n.inputs if tape[i].parameter]
+    where = next((s.name for s in strays if s.name), "") or found[0].module or found[0].op
     yield Finding(
         "unregistered-layer",
         Severity.ERROR,
-        found[0].module or found[0].op,
+        where,
         None,
         (Evidence("layers whose weights are no parameters of the model", float(len(found)), 0.0, 0.0, _EXACT),),
-        f"the forward calls {found[0].op} with weights of shape {shapes[0]} that model.parameters() does not have: the "
-        "layer stands in a plain list or dict",
+        f"the forward calls {found[0].op} with weights of shape {strays[0].shape} that model.parameters() does not have: "
+        "the layer stands in a plain list or dict",
         "keep layers in torch.nn.ModuleList or ModuleDict",
         "# layers = torch.nn.ModuleList(layers)",
     )

@@ -59,11 +59,11 @@ def _fans(look: Look) -> Iterator[Finding]:
     of experts are not in it. σ² · n is compared with 1, 2 and 25/9 (LeCun, He, tanh) within five standard errors of a
     sample variance, √(2/N) each. By the true fan it must fit none of them, torch's own 1/3 included; one weight alone
     must lie a factor 2.25 outside them all, several must agree in the rule. Weights of two other fans with the same σ
-    say that it is one number for all. A norm behind the weight undoes its scale, also where another linear map stands
-    between (a separable convolution): no finding.
+    say that it is one number for all. A stack of gates, read turn after turn, has a rule of its own. A norm behind the
+    weight undoes its scale, also where another linear map stands between (a separable convolution): no finding.
     """
     matches = {w.name: match for w in look.light.weights if (match := _misread(_pooled(w, look))) is not None}
-    matches = {name: match for name, match in matches.items() if not _is_undone(look, name)}
+    matches = {n: match for n, match in matches.items() if not (_is_undone(look, n) or _makes_gates(look, n))}
     for weight in look.light.weights:
         match = matches.get(weight.name)
         if match is None:
@@ -104,6 +104,13 @@ def _is_undone(look: Look, name: str) -> bool:
     if weight is None or not weight.normalized or look.tape is None or behind is None or behind.node is None:
         return False
     return place is not None and place.node in data_of(look.tape, look.tape[behind.node])
+
+
+def _makes_gates(look: Look, name: str) -> bool:
+    """Whether a weight that runs in a loop makes arguments of sigmoids or tanhs: a recurrent cell written out."""
+    places = [p for p in look.light.places if p.weight == name]
+    weight = look.weights.get(name)
+    return weight is not None and weight.meets in ("sigmoid", "tanh") and sum(p.calls for p in places) >= _CHAIN
 
 
 def _pooled(weight: Weight, look: Look) -> Weight:

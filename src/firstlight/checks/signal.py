@@ -121,10 +121,25 @@ def _reads_rows(look: Look, place: Place) -> bool:
 def grown_body(look: Look) -> Finding | None:
     """The growth from the inputs to the head as a finding, where it is what makes the logits too large."""
     path = next((p for piece in reversed(list(segments(look.trunk))) if len(p := _sized(look, piece)) > 1), None)
-    if path is None or not all(rms(p) > 0 for p in path) or rms(path[-1]) < 3 * rms(path[0]):
+    if path is None:
+        return _grown_aside(look)
+    if not all(rms(p) > 0 for p in path) or rms(path[-1]) < 3 * rms(path[0]):
         return None
     factor = rms(path[-1]) / rms(path[0])
     return _chain(look, path, factor) if factor < FAR else None  # beyond, it is told already
+
+
+def _grown_aside(look: Look) -> Finding | None:
+    """The same where the weights are not on the trunk: a graph's layers, which its adjacency passes by."""
+    arriving = None if look.head is None else look.before(look.head)
+    start = next(iter(look.light.of(Kind.INPUT)), None)
+    if arriving is None or start is None or look.light.of(Kind.NORM):
+        return None
+    weights = [p for p in look.light.of(Kind.WEIGHT) if p.index < arriving.index and rms(p) > 0]
+    path = [start, *weights, arriving]
+    if not weights or not rms(start) > 0 or rms(arriving) < 3 * rms(start):
+        return None
+    return _chain(look, path, rms(arriving) / rms(start))
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:

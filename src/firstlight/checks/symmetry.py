@@ -95,8 +95,13 @@ def _stays(weight: Weight) -> bool:
 
 
 def _rows(look: Look) -> Iterator[Finding]:
-    """Output units that equal another one in their weights and in their gradients."""
+    """Output units that equal another one in their weights and in their gradients.
+
+    Those that a pixel shuffle lays side by side may start as one, so that the picture has no checkerboard (ICNR; Aitken
+    et al. 2017, arXiv 1707.02937).
+    """
     known = [w for w in look.light.weights if w.role in WEIGHTS and not w.constant and w.trainable and w.twins]
+    known = [w for w in known if not _is_shuffled(look, w)]
     found = [w for w in known if w.gradient_twins]
     if not found:
         yield from _twins([w for w in known if w.twins > w.units // 2 and w.second > 0], look)
@@ -114,6 +119,13 @@ def _rows(look: Look) -> Iterator[Finding]:
         "draw every unit anew: copied rows, repeated blocks and constant fills break no symmetry",
         replanned(look.light, [w.name for w in found]),
     )
+
+
+def _is_shuffled(look: Look, weight: Weight) -> bool:
+    place = next((p for p in look.light.places if p.weight == weight.name and p.node is not None), None)
+    if look.tape is None or place is None or place.node is None:
+        return False
+    return any(n.op == "pixel_shuffle" for n, _ in look.tape.readers()[place.node])
 
 
 def _twins(found: list[Weight], look: Look) -> Iterator[Finding]:

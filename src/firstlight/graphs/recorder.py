@@ -23,7 +23,7 @@ from .callnames import call_name
 from .copies import is_parallel
 from .fakes import Fakes, new_fakes
 from .known import LARGEST, tensors_in
-from .names import unwrapped
+from .names import join, unwrapped
 from .ops import FORM
 from .paths import Paths
 from .structure import slots
@@ -59,7 +59,29 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
             out = twin(*given[0], **given[1])
         except Exception as error:
             raise ModelError(_message(writer.paths, model, error)) from error
+    writer.name_strays(_strays(twin))
     return writer.tape(tensors_in(out))
+
+
+def _strays(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Parameters of modules, and parameters, that stand in plain lists, tuples and dicts of a module."""
+    for path, module in model.named_modules():
+        for name, held in vars(module).items():
+            if not name.startswith("_"):
+                yield from _held(join(path, name), held)
+
+
+def _held(name: str, value: object) -> Iterator[tuple[str, nn.Parameter]]:
+    if isinstance(value, nn.Parameter):
+        yield name, value
+    elif isinstance(value, nn.Module):
+        yield from ((join(name, n), p) for n, p in value.named_parameters())
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            yield from _held(f"{name}.{i}", part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _held(f"{name}.{key}", part)
 
 
 def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object) -> None:

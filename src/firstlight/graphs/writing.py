@@ -7,7 +7,8 @@ it in place.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -66,6 +67,13 @@ class Writer:
         self._bind(fake, node.id, 0)
         if real is not None and op != PARAMETER:
             self._known.put(node.id, 0, real.detach())
+
+    def name_strays(self, named: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Give trainable parameters that no module holds the names by which the model's attributes reach them."""
+        for name, tensor in named:
+            place = self._places.get(id(tensor))
+            if place is not None and self._nodes[place[0]].parameter:
+                self._nodes[place[0]] = replace(self._nodes[place[0]], name=name)
 
     def put_alias(self, real: torch.Tensor, fake: torch.Tensor) -> None:
         """The user's own tensor, which a function that a module holds may read: the call is given the fake."""
