@@ -18,7 +18,9 @@ EARLY = 6  # steps at the start that are all measured
 RECENT = 9  # durations of which the median is taken
 ALLOWANCE = 0.1  # seconds that may be spent beyond the budget in all, so that short runs are seen too
 CHECKING = 0.003  # of the time for rules, once they have had as much beyond it
-PASSING = 10e-6  # seconds that hooks and the loss take of each step (benchmarks/watch.py parts); no clock is read in it
+# Seconds of each step for hooks and the loss, and what a sample costs for each second that it takes, for it leaves the
+# processor's caches cold: measured by ``benchmarks/watch.py parts``, since no clock of the watch's own sees them.
+PASSING, COLD = 12e-6, 1.2
 LEAST = 0.2  # of the budget is for samples, also where steps are so short that hooks take it all
 DENSE = 20  # while they last, each so-many-th part of the steps so far is measured
 
@@ -57,7 +59,7 @@ class Schedule:
         """A step was measured at this cost: choose the next one."""
         seconds, share = cost
         passing = PASSING * share / seconds if seconds > 0 else 0.0
-        within = max(1, math.ceil(share / max(self.budget - CHECKING - passing, LEAST * self.budget)))
+        within = max(1, math.ceil(COLD * share / max(self.budget - CHECKING - passing, LEAST * self.budget)))
         dense = max(1, step // DENSE)
         if self.every is not None:
             self.next = step + self.every
