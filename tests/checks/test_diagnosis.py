@@ -701,3 +701,109 @@ def test_a_norm_whose_scale_and_shift_are_swapped_is_named():
     model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
     nn.init.zeros_(model[1].weight), nn.init.ones_(model[1].bias)
     assert [(f.code, f.where) for f in _findings(model)] == [("zero-norm-scale", "1.weight")]
+
+
+class _Heads(nn.Module):
+    """Attention whose heads are mixed behind the softmax, as talking heads do it, or a map of its own keys."""
+
+    def __init__(self, *, across_heads: bool) -> None:
+        super().__init__()
+        self.across_heads = across_heads
+        self.qkv = nn.Linear(16, 48)
+        self.mix = nn.Linear(4, 4) if across_heads else nn.Linear(6, 6)
+        self.out = nn.Linear(96, 10)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).view(len(x), 6, 3, 4, 4).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-1, -2) / 2).softmax(-1)
+        weights = self.mix(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if self.across_heads else self.mix(weights)
+        return self.out((weights @ v).transpose(1, 2).flatten(1))
+
+
+@pytest.mark.parametrize("across_heads", [True, False])
+def test_heads_that_talk_are_no_softmax_in_the_way(across_heads):
+    torch.manual_seed(0)
+    x = torch.randn(64, 6, 16)
+    found = fl.probe(_Heads(across_heads=across_heads), x, torch.arange(64) % 10, F.cross_entropy).findings
+    assert ("hidden-softmax" in {f.code for f in found}) is not across_heads
+
+
+class _Bypassed(nn.Module):
+    """Blocks whose last norm starts at zero, with an activation behind it and a skip around all."""
+
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), activation()) for _ in range(3)
+        )
+        for block in self.blocks:
+            nn.init.zeros_(block[1].weight)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("activation", "closed_for_ever"), [(nn.SiLU, False), (nn.GELU, False), (nn.ReLU, True)])
+def test_a_zero_norm_beside_a_skip_is_a_fault_where_no_gradient_opens_it(activation, closed_for_ever):
+    torch.manual_seed(0)
+    assert bool(_findings(_Bypassed(activation)).errors) is closed_for_ever
+
+
+class _ClassToken(nn.Module):
+    """Tokens that reach the class token through LayerScale alone."""
+
+    def __init__(self, gate: float) -> None:
+        super().__init__()
+        self.embed, self.token = nn.Linear(16, 32), nn.Parameter(torch.randn(1, 1, 32))
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(3))
+        self.maps = nn.ModuleList(nn.MultiheadAttention(32, 4, batch_first=True) for _ in range(3))
+        self.gates = nn.ParameterList(nn.Parameter(torch.full((32,), gate)) for _ in range(3))
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x)], 1)
+        for norm, attend, gate in zip(self.norms, self.maps, self.gates, strict=True):
+            h = norm(x)
+            x = x + gate * attend(h, h, h, need_weights=False)[0]
+        return self.head(self.norm(x[:, 0]))
+
+
+def test_what_layer_scale_holds_back_is_no_vanishing_gradient():
+    """Touvron et al. 2021, arXiv 2103.17239: branches start at γ = 10⁻⁵ and open as they train."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 8, 16)
+    model = _ClassToken(1e-5)
+    assert fl.probe(model, x, torch.arange(64) % 10, F.cross_entropy).findings == ()
+    with torch.no_grad():
+        model.embed.weight.mul_(1e-7)  # what vanishes beside the gates is found as before
+        model.embed.bias.zero_()
+    assert fl.probe(model, x, torch.arange(64) % 10, F.cross_entropy).findings != ()
+
+
+def test_what_is_laid_down_is_no_draw():
+    model = _mlp(3)
+    for layer in (model[0], model[2]):
+        nn.init.eye_(layer.weight)
+    assert "duplicated-draws" not in {f.code for f in _findings(model)}
+    with torch.no_grad():
+        model[2].weight.copy_(nn.init.sparse_(model[0].weight, 0.5))
+    assert "duplicated-draws" in {f.code for f in _findings(model)}
+
+
+def test_a_filter_that_a_norm_behind_the_next_map_sets_right_has_no_wrong_fan():
+    def separable(*, norm: bool) -> nn.Sequential:
+        torch.manual_seed(0)
+        depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+        nn.init.kaiming_normal_(depthwise.weight, mode="fan_out", nonlinearity="relu")
+        behind = [nn.BatchNorm2d(64)] if norm else []
+        return nn.Sequential(
+            nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), depthwise, nn.Conv2d(64, 64, 1), *behind, nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+        )  # fmt: skip
+
+    x, y = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
+    codes = [{f.code for f in fl.probe(separable(norm=n), x, y, F.cross_entropy).findings} for n in (True, False)]
+    assert ["wrong-fan" in found for found in codes] == [False, True]

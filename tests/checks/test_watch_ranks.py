@@ -19,3 +19,14 @@ def two() -> dict[str, str]:
 @pytest.mark.parametrize("scenario", [s.__name__ for s in watched.TWO])
 def test_on_two_ranks(two: dict[str, str], scenario: str) -> None:
     assert not two[scenario], two[scenario]
+
+
+@pytest.fixture(scope="module")
+def four() -> dict[str, str]:
+    return outcomes(4, watched.FOUR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", [s.__name__ for s in watched.FOUR])
+def test_on_four_ranks(four: dict[str, str], scenario: str) -> None:
+    assert not four[scenario], four[scenario]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from . import (
+    attending,
     everyday,
     faulty_outputs,
     faulty_reach,
     faulty_scale,
     faulty_training,
     faulty_units,
+    forums,
     fresh,
+    generative,
     healthy,
     language,
     later,
@@ -33,7 +36,9 @@ TRAINING: tuple[Program, ...] = tuple(p for p in FAULTY if p.when == "training")
 FRESH: tuple[Program, ...] = tuple(programs_of(fresh))
 LATER: tuple[Program, ...] = tuple(programs_of(later))
 BLIND: tuple[Program, ...] = tuple(
-    program for module in (vision, language, science, mixed, students, everyday) for program in programs_of(module)
+    program
+    for module in (vision, language, science, mixed, students, everyday, generative, attending, forums)
+    for program in programs_of(module)
 )
 """By authors who knew the codes and not the rules."""
 WATCHED: tuple[Program, ...] = tuple(programs_of(training_more))

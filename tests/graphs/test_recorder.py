@@ -296,3 +296,24 @@ def test_no_random_state_is_advanced() -> None:
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_a_function_that_closes_over_the_model_reads_and_writes_its_copy() -> None:
+    class Closed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 8)
+            self.register_buffer("count", torch.zeros(1))
+            self.head = lambda x: x @ self.table.weight.t()
+            self.counted = lambda: self.count.add_(1)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            self.counted()
+            return self.head(self.table(ids))
+
+    model = Closed()
+    tape = record(model, (torch.arange(4),))
+    product = next(n for n in tape if n.op == "matmul")
+    assert product.flow is Flow.DATA
+    assert not any(n.parameter for n in tape)
+    assert model.count == 0

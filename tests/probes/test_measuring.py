@@ -403,3 +403,34 @@ def test_a_function_that_gives_no_gradient_is_measured_without_one():
 
     places = measure(Net(), torch.randn(16, 8), torch.randn(16, 8)).of(Kind.WEIGHT)
     assert [p.backward is None for p in places] == [True, False]
+
+
+def test_a_gradient_to_one_token_of_many_is_seen_whole() -> None:
+    """A class token's is zero elsewhere, and may not be among the positions that are looked at."""
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.embed(x))[:, 0])
+
+    torch.manual_seed(0)
+    model, x, y = First(), torch.randn(16, 1000, 8), torch.arange(16) % 3
+    seen = []
+    for positions in (4, 1000):
+        light = measure(model, x, y, F.cross_entropy, max_positions=positions)
+        found = next(p.backward for p in light if p.op == "tanh")
+        assert found is not None
+        seen.append((found.zeros, found.second))
+    assert seen[0] == pytest.approx(seen[1], rel=1e-6)
+    assert seen[1][0] == pytest.approx(0.999, abs=1e-6)
+
+
+def test_one_unit_has_no_direction() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 1, 1), nn.Flatten(), nn.Linear(32, 2))
+    light = measure(model, torch.randn(16, 3, 32) + 5, torch.arange(16) % 2, F.cross_entropy)
+    place = next(p for p in light if p.op == "conv1d")
+    assert place.forward is not None
+    assert place.forward.position_cosine is None

@@ -39,13 +39,14 @@ def _samples(look: Look) -> Iterator[Finding]:
     In the ordered phase the cosine of two samples tends to one as exp(−l/ξ) (Schoenholz et al. 2017, arXiv 1611.01232)
     and the network computes a constant. Bounds: 10⁻⁴ of what the inputs have is a warning (measured: a stack of four
     LSTMs trains at 2 · 10⁻⁴, three sigmoid layers at 2 · 10⁻⁵ only by Adam), 10⁻⁶ an error, where the difference of
-    two samples drowns in the common part.
+    two samples drowns in the common part; both times γ² where branches start nearly closed by a scale γ, through which
+    alone a class token hears of the sample.
     """
     path = [p for p in look.trunk if (s := _told_apart(p)) is not None and s > -1 and p is not look.head]
     path = [p for p in path if look.head is None or p.index < look.head.index]
     if len(path) < 2:
         return
-    start = max(_told_apart(path[0]) or 0.0, 0.0)
+    start = max(_told_apart(path[0]) or 0.0, 0.0) * look.gate**2
     end = max(_told_apart(path[-1]) or 0.0, 0.0)
     if start <= 0 or end >= ALIKE * start:
         return

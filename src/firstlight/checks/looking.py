@@ -55,6 +55,12 @@ class Look:
         """Whether the trunk is known from a trace."""
         return self.tape is not None
 
+    @property
+    def gate(self) -> float:
+        """The smallest scale by which a branch starts nearly closed (LayerScale); 1 where none does."""
+        scales = [math.sqrt(w.second) for w in self.light.weights if w.role == str(Role.LAYER_SCALE) and w.second > 0]
+        return min(1.0, *scales) if scales else 1.0
+
     def weight_of(self, place: Place) -> Weight | None:
         """The weight that a place reads."""
         return self.weights.get(place.weight) or self.light.weight(place.weight) if place.weight else None
@@ -87,6 +93,12 @@ class Look:
         """σ² · fan_in of the weight that a place reads; 0 where it reads none."""
         weight = self.weight_of(place)
         return 0.0 if weight is None else weight.gain
+
+    def through(self, weight: Weight) -> tuple[str, ...]:
+        """The calls that lie between a parameter and the first that uses it; none where no trace tells."""
+        graph = self.light.graph
+        found = () if graph is None else (p.uses for p in graph.parameters if p.name == weight.name and p.uses)
+        return next((uses[0].through for uses in found), ())
 
     def is_zero(self, place: Place) -> bool:
         """Whether a weight place's weight is zero throughout, as a branch or head that starts from nothing."""

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from ..graphs import Role
+from ..graphs.ops import words
 from ..initializers import Constant, Normal, Zeros
 from ..plans import Plan
-from ..probes.records import Kind, Loss, Place
+from ..probes.records import Kind, Loss, Place, Values
 from .looking import REGRESSIONS, TABLES, Look, rms, where_of
 from .outputs import at_the_end
 from .records import Evidence, Finding, Severity
@@ -31,6 +33,7 @@ _LOUD = 5.0  # standard deviation of a regression's outputs, alone and over that
 _ADAPTIVE = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop")
 _RATE = 5.0  # excess of a log-rate over the logarithm of the mean count
 _LINEAR = 0.9  # the power of the distance below which a loss may fall
+_NORMALIZED = words("normalize norm vector_norm linalg_norm linalg_vector_norm")
 _EXACT = "exact: by structure"
 
 
@@ -185,6 +188,13 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         return
     arriving = look.before(head)
     weight = look.weight_of(head)
+    if (
+        weight is not None
+        and arriving is not None
+        and arriving.kind is Kind.NORM
+        and _NORMALIZED & {*look.through(weight)}
+    ):
+        return  # cosines, whose scale the loss has chosen
     own = 1.0 if weight is None else math.sqrt(weight.second * max(weight.fan_in, 1.0))
     if arriving is not None and rms(arriving) > max(own, _LARGE):
         grown = grown_body(look)
@@ -217,7 +227,10 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
     outputs above 5 and above 5 times the targets': 96 % of the first loss is then the network's own noise.
     """
     given, wanted = loss.predictions, loss.targets
-    if given is None or wanted is None or given.std < _LOUD * max(1.0, wanted.std):
+    if given is None or wanted is None:
+        return
+    yield from _offset(look, given, wanted)
+    if given.std < _LOUD * max(1.0, wanted.std):
         return
     place = look.head or _loudest(look)
     if place is None:
@@ -241,6 +254,32 @@ def _regression(look: Look, loss: Loss) -> Iterator[Finding]:
         "unlearn the draw",
         "draw the last weights smaller: a head of σ² · fan_in = 1, tables whose products have the targets' size",
         replanned(look.light, place.parameters) if look.head is not None else _shrunk(look, wanted.std / given.std),
+    )
+
+
+def _offset(look: Look, given: Values, wanted: Values) -> Iterator[Finding]:
+    """Output biases that put every prediction far beside the targets. Bound: as far as their width may be."""
+    bound = _LOUD * max(1.0, wanted.std)
+    offset = abs(given.mean - wanted.mean)
+    biases = [w for w in look.light.weights if w.head and w.role == str(Role.BIAS) and w.trainable]
+    biases = [w for w in biases if abs(w.mean - wanted.mean) > max(bound, 0.5 * offset) and abs(w.mean) > 0.5 * offset]
+    if offset < bound or not biases:
+        return
+    place = next((p for p in look.light.places if biases[0].name in p.parameters), None)
+    yield Finding(
+        "wrong-prior",
+        Severity.ERROR if offset > FAR * bound else Severity.WARNING,
+        biases[0].name,
+        None if place is None else place.position,
+        (
+            Evidence(
+                "mean of the outputs − mean of the targets", offset, bound, 0.0, "(E f − E y)² is added to the loss"
+            ),
+        ),
+        f"{biases[0].name} starts at {biases[0].mean:.3g}, and the targets' mean is {wanted.mean:.3g}: all "
+        "predictions are as far off",
+        "start the output bias at the targets' mean",
+        overridden(look.light, {w.name: Constant(wanted.mean) for w in biases}, "the mean of the targets"),
     )
 
 

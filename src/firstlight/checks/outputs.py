@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from ..graphs import Tape
+from ..graphs import Node, Tape
+from ..graphs.attention import products_after
 from ..graphs.ops import VIEWS, words
+from ..graphs.views import follow, own
 from ..graphs.walks import backward, data_of
-from ..probes.records import Kind, Loss, Place
+from ..probes.records import Kind, Loss, Place, Weight
 from .looking import REGRESSIONS, WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 
@@ -152,7 +154,7 @@ def _twice(loss: Loss, last: Place | None) -> Iterator[Finding]:
 def _hidden_softmax(look: Look) -> Iterator[Finding]:
     """A softmax whose output a linear or convolution layer reads: its values are about 1/n, their variance 1/n². Exact.
 
-    Attention and gates multiply values by a softmax's output, and are none.
+    Attention and gates multiply values by a softmax's output, and are none; nor is a map that mixes heads of attention.
     """
     tape = look.tape
     for place in look.light.of(Kind.SOFTMAX):
@@ -163,9 +165,9 @@ def _hidden_softmax(look: Look) -> Iterator[Finding]:
         if following is None or weight is None or weight.role not in WEIGHTS:
             continue
         if tape is not None and place.node is not None and following.node is not None:
-            if not _reads(look, following.node, place.node):
+            if not _reads(look, following.node, place.node) or _mixes_heads(tape, tape[following.node], place.node):
                 continue
-        elif place.module_type != "Softmax":
+        elif place.module_type != "Softmax" or not _fits(place, weight, following):
             continue
         if following.op not in ("linear", "conv1d", "conv2d", "conv3d"):
             continue
@@ -181,6 +183,31 @@ def _hidden_softmax(look: Look) -> Iterator[Finding]:
             f"# replace the Softmax at {place.module or place.op} by torch.nn.ReLU()",
         )
         return
+
+
+def _fits(place: Place, weight: Weight, following: Place) -> bool:
+    """Whether a map may read a place's value as it is: where no trace tells."""
+    maps = following.op != "linear" or place.shape[-1] == weight.fan_in
+    return maps and len(place.shape) == len(following.shape)
+
+
+def _mixes_heads(tape: Tape, reader: Node, softmax: int) -> bool:
+    """Whether a map reads attention across its heads (Shazeer et al. 2020, arXiv 2003.02436): values follow it, and it
+    sums over another axis than the softmax does."""
+    if not products_after(tape, tape.readers(), reader):
+        return False
+    axes = own(tape[softmax].shape)
+    way = [n for n in backward(tape, data_of(tape, reader)[0], lambda n: n.id != softmax) if n.id != softmax]
+    for node in reversed(way):
+        followed = follow(axes, node, node.operands[0])
+        if followed is None:
+            return False
+        axes = followed
+    if len(axes) < 3:
+        return False
+    axis = tape[softmax].argument("dim", 1, -1)
+    summed = axes[-1] if reader.op == "linear" else axes[1]
+    return isinstance(axis, int) and axis % len(tape[softmax].shape) not in summed
 
 
 def _reads(look: Look, reader: int, source: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ..graphs import Role
-from ..graphs.ops import words
+from ..graphs.ops import JOINS, VIEWS, words
 from ..graphs.walks import downstream
 from ..probes.records import Kind, Place, Weight
 from .looking import TABLES, WEIGHTS, Look, where_of
@@ -40,6 +40,7 @@ def _cut(look: Look) -> Iterator[Finding]:
     lost = [w for w in look.light.weights if w.trainable and w.reached is False and w.used is not False]
     lost = [w for w in lost if not _is_unread(look, w)]
     if not lost:
+        yield from _left(look)
         return
     places = [p for w in lost if (p := _place(look, w.name)) is not None]
     last = max(places, key=lambda p: p.index) if places else None
@@ -63,6 +64,34 @@ def _cut(look: Look) -> Iterator[Finding]:
         "take the cut out of the forward, or set requires_grad=False for what is meant to stay",
         f"# remove .detach() / torch.no_grad() / .data / .item() / .numpy() / argmax / round{between} from the forward",
     )
+
+
+def _left(look: Look) -> Iterator[Finding]:
+    """Outputs, side by side with those that the loss reads, whose gradient is exactly zero."""
+    lost = [w for w in look.light.weights if w.trainable and w.grad_zeros == 1.0]
+    ends = [
+        p for p in look.light.of(Kind.WEIGHT) if p.backward is not None and p.backward.zeros == 1 and _given(look, p)
+    ]
+    ends = [p for p in ends if p.weight in {w.name for w in lost if not w.constant}]
+    if ends and len(lost) < sum(w.grad_zeros is not None for w in look.light.weights):
+        yield _unread(look, lost, where_of(ends[-1]), ends[-1])
+
+
+def _given(look: Look, place: Place) -> bool:
+    """Whether a place's value is given out as a part of the outputs, and not as all of them."""
+    tape = look.tape
+    if tape is None or place.node is None:
+        return False
+    readers, waiting, seen = tape.readers(), [place.node], {place.node}
+    ends = {ref.node for ref in tape.outputs}
+    while waiting:
+        node = waiting.pop()
+        if node in ends and node != place.node:
+            return True
+        fresh = {r.id for r, _ in readers[node] if r.op in VIEWS | JOINS} - seen
+        seen |= fresh
+        waiting += fresh
+    return place.node in ends and len(ends) > 1
 
 
 def _dead_end(look: Look, places: list[Place]) -> bool:
@@ -96,7 +125,7 @@ def _unread(look: Look, lost: list[Weight], where: str, last: Place) -> Finding:
 
 def _reached(look: Look) -> set[str]:
     """The patterns of the parameters that a gradient reaches."""
-    return {_pattern(w.name) for w in look.light.weights if w.reached}
+    return {_pattern(w.name) for w in look.light.weights if w.reached and w.grad_zeros != 1.0}
 
 
 def _pattern(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise, takewhile
 
 from ..graphs import Role
+from ..graphs.walks import data_of
 from ..probes.records import Kind, Place, Weight
 from ..schemes.auto_rules import sine_factor
 from .cures import advice, described
@@ -57,9 +59,11 @@ def _fans(look: Look) -> Iterator[Finding]:
     of experts are not in it. σ² · n is compared with 1, 2 and 25/9 (LeCun, He, tanh) within five standard errors of a
     sample variance, √(2/N) each. By the true fan it must fit none of them, torch's own 1/3 included; one weight alone
     must lie a factor 2.25 outside them all, several must agree in the rule. Weights of two other fans with the same σ
-    say that it is one number for all. A norm behind the weight undoes its scale: no finding.
+    say that it is one number for all. A norm behind the weight undoes its scale, also where another linear map stands
+    between (a separable convolution): no finding.
     """
-    matches = {w.name: match for w in look.light.weights if (match := _misread(w)) is not None}
+    matches = {w.name: match for w in look.light.weights if (match := _misread(_pooled(w, look))) is not None}
+    matches = {name: match for name, match in matches.items() if not _is_undone(look, name)}
     for weight in look.light.weights:
         match = matches.get(weight.name)
         if match is None:
@@ -90,6 +94,27 @@ def _fans(look: Look) -> Iterator[Finding]:
             replanned(look.light, agreed),
         )
         return
+
+
+def _is_undone(look: Look, name: str) -> bool:
+    """Whether the next weight reads this one's output as it is, and a norm follows that."""
+    place = next((p for p in look.light.places if p.weight == name), None)
+    behind = None if place is None else next(iter(look.light.places[place.index + 1 :]), None)
+    weight = None if behind is None or behind.kind is not Kind.WEIGHT else look.weight_of(behind)
+    if weight is None or not weight.normalized or look.tape is None or behind is None or behind.node is None:
+        return False
+    return place is not None and place.node in data_of(look.tape, look.tape[behind.node])
+
+
+def _pooled(weight: Weight, look: Look) -> Weight:
+    """The weight with the moments of all of its form, where one σ made them: small filters tell little one by one."""
+    form = (weight.role, weight.shape, weight.fan_in, weight.fan_out, weight.normalized)
+    alike = [w for w in look.light.weights if (w.role, w.shape, w.fan_in, w.fan_out, w.normalized) == form]
+    count = sum(w.count for w in alike)
+    mean = sum(w.mean * w.count for w in alike) / max(count, 1)
+    second = sum(w.second * w.count for w in alike) / max(count, 1)
+    one = all(abs(w.second - second) <= _ERRORS * math.sqrt(2 / max(w.count, 1)) * second for w in alike)
+    return replace(weight, mean=mean, second=second, count=count) if one else weight
 
 
 def _by_one_std(weight: Weight, weights: Iterable[Weight]) -> bool:

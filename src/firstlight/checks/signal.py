@@ -132,7 +132,9 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
     backward both shrink, the weights' gradients shrink by their product: a factor 10⁻⁴ is a warning and 10⁻⁸ an error
     (measured: torch's default in a ReLU network reaches 10⁻⁴ near eight layers, where plain SGD begins to stall, and
     10⁻⁸ near sixteen, where Adam's ε stops it too). A stack of batch norms without skips makes the gradient's norm grow
-    by √(π/(π − 1)) = 1.211 a layer (Yang et al. 2019, arXiv 1902.08129); there a factor 100 is a warning.
+    by √(π/(π − 1)) = 1.211 a layer (Yang et al. 2019, arXiv 1902.08129); there a factor 100 is a warning. A branch that
+    starts nearly closed by its own scale γ (LayerScale, Touvron et al. 2021, arXiv 2103.17239) is meant so: what
+    reaches a class token's output through it alone is γ times as large.
     """
     path = [p for p in look.trunk if p.kind in (Kind.WEIGHT, Kind.JOIN) and gradient_norm(p) is not None]
     if look.head is None or len(path) < 3 or any(look.is_zero(p) for p in look.trunk) or _has_zero_scale(look):
@@ -149,6 +151,7 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
             yield _gradient(look, path, factor, "exploding-gradient", factor > LOST)
     elif not any(f.code == "vanishing-forward" for f in forward):
         ahead = _gain_of(look)
+        factor = min(factor / look.gate, 1.0)
         both = factor * min(ahead, 1.0)
         if factor < 1 / FAR or (both < BOTH and factor < 0.1):
             yield _gradient(look, path, factor, "vanishing-gradient", factor < 1 / LOST or both < BOTH_LOST, both)

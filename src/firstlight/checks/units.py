@@ -214,17 +214,17 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
     """A norm's scale that is zero where no residual branch ends: nothing passes it.
 
     Exact. A scale that starts a residual branch from zero (Goyal et al. 2017, arXiv 1706.02677) is meant so, and so is
-    one to which its module adds one.
+    one to which its module adds one, and one beside which another way leads and which gets a gradient.
     """
-    joined = {p.parameters[0] for p in look.light.of(Kind.NORM) if p.parameters}
     zero = [
         w
         for w in look.light.weights
-        if w.role == str(Role.NORM_SCALE) and w.constant and w.second == 0 and w.branch is None and w.name in joined
+        if w.role == str(Role.NORM_SCALE) and w.constant and w.second == 0 and w.branch is None
     ]
-    zero = [w for w in zero if any(p.weight == w.name and _is_constant(p) for p in look.light.of(Kind.NORM))]
+    norms = {w.name: norm for w in zero if (norm := _norm_of(look, w)) is not None}
+    zero = [w for w in zero if w.name in norms and (norms[w.name] in look.trunk or w.grad_zeros in (None, 1.0))]
     if zero:
-        place = next(p for p in look.light.of(Kind.NORM) if p.weight == zero[0].name)
+        place = norms[zero[0].name]
         yield Finding(
             "zero-norm-scale",
             Severity.ERROR,
@@ -235,6 +235,16 @@ def _zero_scales(look: Look) -> Iterator[Finding]:
             "set the scale to one",
             overridden(look.light, {w.name: Ones() for w in zero}, "a norm starts as the identity"),
         )
+
+
+def _norm_of(look: Look, scale: Weight) -> Place | None:
+    """The norm that a zero scale makes zero: by its output, or, where the norm is written out, by what reads it."""
+    norms = look.light.of(Kind.NORM)
+    called = next((p for p in norms if p.weight == scale.name), None)
+    if called is not None:
+        return called if _is_constant(called) else None
+    within = [p for p in norms if not p.parameters and p.module == scale.name.rpartition(".")[0]]
+    return within[0] if within and "add" not in look.through(scale) else None
 
 
 def _is_constant(place: Place) -> bool:

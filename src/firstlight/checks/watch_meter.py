@@ -1,27 +1,29 @@
 """Measuring a step: norms of gradients, weights and updates, dead units, and how far the step overshoots.
 
 Reads the parameters before and after the optimizer's step, in a few fused passes; writes nothing. On a sharded model
-(DTensor) every rank measures its shard and the sums are reduced, so all ranks must measure the same steps. Numbers stay
-single tensors, on their device, until ``read``, which is quicker the more samples it is given at a time.
+(DTensor) every rank measures its shard and the sums are added up, so all ranks must measure the same steps. Numbers
+stay single tensors, on their device, until ``read``, which is quicker the more samples it is given at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor
 
 from .training_records import Layers, Sample
+from .watch_ranks import Ranks
 
 COPIED = 2**26  # values of weights that are copied at a sampled step, at most
 STREAK = 5  # samples in which a dead unit has had no gradient
 _NONE = torch.zeros((), dtype=torch.int64)
+_ZERO = torch.zeros(())
 _UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules whose weight's rows are units
 
 
@@ -44,11 +46,11 @@ class Meter:
 
     parameters: list[nn.Parameter]
     layers: Layers
+    ranks: Ranks | None = None
     streaks: dict[int, torch.Tensor] = field(default_factory=dict)
     _copied: list[int] = field(default_factory=list)
     _units: list[bool] = field(default_factory=list)
     _before: list[torch.Tensor] = field(default_factory=list)
-    sharded: bool = False  # a parameter is spread over ranks
     on_device: bool = False  # fetching a number would wait for a device
     _open: _Raw | None = None
     _pair: _Raw | None = None
@@ -56,7 +58,6 @@ class Meter:
 
     def __post_init__(self) -> None:
         """Choose what is copied: the small ones first, so that most layers are seen where not all are."""
-        self.sharded = any(isinstance(p, DTensor) for p in self.parameters)
         self.on_device = any(p.device.type != "cpu" for p in self.parameters)
         self._units = [bool(u) for u in self.layers.units]
         left = COPIED
@@ -66,6 +67,11 @@ class Meter:
                 break
             self._copied.append(i)
         self._copied.sort()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a parameter is spread over ranks."""
+        return self.ranks is not None
 
     @property
     def measuring(self) -> bool:
@@ -123,7 +129,8 @@ class Meter:
             self._before = [u.flatten() for u in self._before]
             raw.slope = self._along()
             if raw.scale is not None:
-                raw.slope = [term * self._unscaled(raw) for term in raw.slope]
+                factor = self._unscaled(raw)
+                raw.slope = [term * factor for term in raw.slope]
         self._pair = raw
 
     @torch.no_grad()
@@ -145,16 +152,10 @@ class Meter:
             self._done.append(self._pair)
         self._pair, self._before = None, []
 
-    def agree(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
-        """The means over ranks, where the model is sharded: so that all choose the same."""
-        mesh = next((p.device_mesh for p in self.parameters if isinstance(p, DTensor)), None)
-        if mesh is None:
-            return numbers
-        packed = torch.tensor([*numbers, 1.0], dtype=torch.float64, device=mesh.device_type)
-        for dim in range(mesh.ndim):
-            dist.all_reduce(packed, group=mesh.get_group(dim))
-        *sums, ranks = packed.tolist()
-        return tuple(s / ranks for s in sums)
+    def take_up(self, streaks: Mapping[int, torch.Tensor]) -> None:
+        """Go on counting dead units from these samples; of a sharded model they begin again."""
+        if not self.sharded:
+            self.streaks = {i: t.to(self.parameters[i].device) for i, t in streaks.items()}
 
     def read(self) -> list[Sample]:
         """Fetch what was measured. Steps that a gradient scaler skipped are left out."""
@@ -170,19 +171,42 @@ class Meter:
         raw.gradient = _norms(given)
         if raw.scale is not None:
             raw.gradient = [norm / raw.scale.to(norm) for norm in raw.gradient]
+        for i, zero in self._zeros(held, given):
+            raw.counted.append(i)
+            if zero is None:
+                self.streaks.pop(i, None)
+                raw.dead.append(_NONE)
+                raw.zero.append(_NONE)
+                continue
+            grown = zero.to(torch.int16)
+            streak = self.streaks.get(i)
+            self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
+            raw.dead.append((self.streaks[i] >= STREAK).sum())
+            raw.zero.append(zero.sum())
+
+    def _zeros(self, held: Sequence[int], given: Sequence[torch.Tensor]) -> list[tuple[int, torch.Tensor | None]]:
+        """Of each layer with units, which of those that are here have no gradient; ``None`` for none of them.
+
+        Of units whose weights are cut, those that have none on any rank.
+        """
+        found: dict[int, torch.Tensor | None] = {}
+        cut: dict[tuple[dist.ProcessGroup, ...], list[int]] = {}
         for i, grad in zip(held, given, strict=True):
-            if self._units[i] and grad.numel():
-                zero = _zero_rows(grad.flatten(1))
-                raw.counted.append(i)
-                if zero is None:
-                    self.streaks.pop(i, None)
-                    raw.dead.append(_NONE)
-                    continue
-                grown = zero.to(torch.int16)
-                streak = self.streaks.get(i)
-                self.streaks[i] = grown if streak is None else (streak + 1).clamp_(max=STREAK) * grown
-                # Where no unit has a gradient the layer was not reached: an expert that no token chose.
-                raw.dead.append((self.streaks[i] >= STREAK).sum() * (~zero.all()))
+            if self._units[i]:
+                found[i] = _zero_rows(grad)
+                key = _cut_by(self.parameters[i])
+                if key:
+                    cut.setdefault(key, []).append(i)
+                    zero = found[i]
+                    found[i] = torch.zeros(len(grad), dtype=torch.bool, device=grad.device) if zero is None else zero
+        for groups, members in cut.items():
+            masks = [m for i in members if (m := found[i]) is not None]
+            packed = torch.cat(masks).to(torch.int32)
+            for group in groups:
+                dist.all_reduce(packed, dist.ReduceOp.MIN, group=group)
+            pieces = torch.split(packed.bool(), [len(m) for m in masks])
+            found.update(zip(members, pieces, strict=True))
+        return list(found.items())
 
     def _unscaled(self, raw: _Raw) -> torch.Tensor:
         """What gradients are to be multiplied by: some fused optimizers unscale them in their step, some do not."""
@@ -193,40 +217,60 @@ class Meter:
         return factor
 
     def _along(self) -> list[torch.Tensor]:
-        """g·u of each that was copied."""
+        """g·u of each parameter that was copied."""
         terms = []
         for i, u in zip(self._copied, self._before, strict=True):
             g = _gradient(self.parameters[i])
-            if g is not None and g.numel():
+            if g is None or not g.numel():
+                terms.append(_ZERO)
+            else:
                 terms.append(torch.dot(g.flatten() if g.dtype == u.dtype else g.flatten().to(u.dtype), u))
         return terms
 
     def _sample(self, raw: _Raw) -> Sample | None:
-        if raw.skipped is not None and float(raw.skipped) > 0:
+        skipped = raw.skipped is not None and float(raw.skipped) > 0
+        if skipped and not self.sharded:
             return None
-        rows = (raw.gradient or [], raw.weight, raw.update, raw.slope, raw.next_slope)
-        ends = np.cumsum([len(r) for r in rows])
-        numbers = _stacked([n for r in rows for n in r]).cpu().numpy().astype(np.float64)
-        gradient, weight, update, *along, _ = np.split(numbers, ends)
-        squares = np.full((4, len(self.parameters)), np.nan)
-        squares[0, raw.held], squares[1], squares[2, self._copied] = gradient**2, weight**2, update**2
-        if raw.dead:
-            dead = [d for d in raw.dead if d is not _NONE]
-            squares[3, raw.counted] = torch.stack([d.to(dead[0].device) for d in raw.dead]).cpu().numpy() if dead else 0
-        slopes = [float(terms.sum()) if len(terms) else math.nan for terms in along]
-        if self.sharded:
-            sums, both = _reduced(torch.from_numpy(squares), torch.tensor(slopes, dtype=torch.float64), self.parameters)
-            squares, slopes = sums.numpy(), both.tolist()
-        slope, next_slope = slopes
-        sizes = self.layers.sizes
-        rms = np.sqrt(squares[:3] / sizes)
+        lists = (raw.gradient or [], raw.weight, raw.update, raw.slope, raw.next_slope)
+        numbers = _stacked([n for each in lists for n in each]).cpu().numpy().astype(np.float64)
+        gradient, weight, update, along, along_next, _ = np.split(numbers, np.cumsum([len(each) for each in lists]))
+        sums = np.full((7, len(self.parameters)), np.nan)
+        sums[0, raw.held], sums[1], sums[2, self._copied] = gradient**2, weight**2, update**2
+        for row, terms in ((3, along), (4, along_next)):
+            if len(terms):
+                sums[row, self._copied] = terms
+        for row, counts in ((5, raw.dead), (6, raw.zero)):
+            if counts:
+                sums[row, raw.counted] = 0 if all(c is _NONE for c in counts) else _stacked(counts).cpu().numpy()
+        if self.ranks is not None:
+            flag = torch.tensor([float(skipped)], dtype=torch.float64)
+            shares = torch.from_numpy(sums) / self._copies(self.ranks)
+            *flat, skips = self.ranks.sum(torch.cat([shares.flatten(), flag])).tolist()
+            sums = np.array(flat).reshape(sums.shape)
+            if skips > 0:
+                return None
+        units = self.layers.units
+        rms = np.sqrt(sums[:3] / self.layers.sizes)
+        # Where no unit has a gradient the layer was not reached: an expert that no token chose.
+        reached = sums[6] < units - 0.5
         with np.errstate(divide="ignore", invalid="ignore"):
-            silent = np.where(self.layers.units > 0, squares[3] / self.layers.units, np.nan)
+            dead = np.where(units > 0, np.where(reached, sums[5], 0 * sums[5]) / units, np.nan)
         held = np.zeros(len(self.parameters), dtype=np.bool_)
         held[raw.held] = True
-        norm = float(np.sqrt(squares[0][held].sum()))
-        overshoot = next_slope / abs(slope) if abs(slope) > 0 else math.nan
-        return Sample(raw.step, rms[0], rms[1], rms[2], silent, raw.rates, norm, held, overshoot, slope)
+        norm = float(np.sqrt(sums[0][held].sum()))
+        slope, following = (math.nan if np.isnan(row).all() else float(row[~np.isnan(row)].sum()) for row in sums[3:5])
+        overshoot = following / abs(slope) if abs(slope) > 0 else math.nan
+        return Sample(raw.step, rms[0], rms[1], rms[2], dead, raw.rates, norm, held, overshoot, slope)
+
+    def _copies(self, ranks: Ranks) -> torch.Tensor:
+        """By what the ranks' sums are divided, since several hold the same; counts of units also by a unit's parts."""
+        found = torch.full((7, len(self.parameters)), float(ranks.size), dtype=torch.float64)
+        for i, p in enumerate(self.parameters):
+            if isinstance(p, DTensor):
+                found[:, i] = ranks.copies(p.placements, p.device_mesh.shape)
+                for placement, count in zip(p.placements, p.device_mesh.shape, strict=True):
+                    found[5:, i] *= count if (getattr(placement, "dim", None) or 0) > 0 else 1
+        return found
 
 
 @dataclass(slots=True)
@@ -242,6 +286,7 @@ class _Raw:
     weight: list[torch.Tensor] = field(default_factory=list)
     update: list[torch.Tensor] = field(default_factory=list)
     dead: list[torch.Tensor] = field(default_factory=list)
+    zero: list[torch.Tensor] = field(default_factory=list)
     counted: list[int] = field(default_factory=list)
     slope: list[torch.Tensor] = field(default_factory=list)
     next_slope: list[torch.Tensor] = field(default_factory=list)
@@ -256,8 +301,18 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor | None:
     grad = parameter.grad
     if grad is None:
         return None
+    if isinstance(grad, DTensor) and isinstance(parameter, DTensor) and grad.placements != parameter.placements:
+        grad = grad.redistribute(placements=parameter.placements)  # terms of a sum, as sequence parallelism leaves them
     grad = _local(grad)
     return grad.coalesce().to_dense() if grad.is_sparse else grad
+
+
+def _cut_by(parameter: nn.Parameter) -> tuple[dist.ProcessGroup, ...]:
+    """The groups of ranks that have parts of this rank's units; () for none."""
+    if not isinstance(parameter, DTensor):
+        return ()
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return tuple(mesh.get_group(d) for d, p in enumerate(placements) if (getattr(p, "dim", None) or 0) > 0)
 
 
 def _zero_rows(grad: torch.Tensor) -> torch.Tensor | None:
@@ -265,6 +320,9 @@ def _zero_rows(grad: torch.Tensor) -> torch.Tensor | None:
 
     Squares are summed fastest, but those of small numbers vanish.
     """
+    if not grad.numel():  # a shard of no rows, or of nothing of them
+        return torch.ones(len(grad), dtype=torch.bool, device=grad.device)
+    grad = grad.flatten(1)
     if grad.is_cpu and float(torch.linalg.vector_norm(grad, dim=1).amin()) > 0:  # NaN is not
         return None
     return grad.abs().amax(1) == 0
@@ -289,28 +347,3 @@ def _stacked(numbers: Sequence[torch.Tensor]) -> torch.Tensor:
     dtype = torch.float64 if any(n.dtype == torch.float64 for n in numbers) else torch.float32
     device = numbers[0].device
     return torch.stack([n if n.dtype == dtype and n.device == device else n.to(device, dtype) for n in numbers])
-
-
-def _reduced(
-    sums: torch.Tensor, slopes: torch.Tensor, parameters: Iterable[nn.Parameter]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums over the shards of each parameter. Slopes are summed over the first sharded parameter's mesh."""
-    groups: dict[tuple[int, ...], tuple[list[dist.ProcessGroup], list[int]]] = {}
-    for i, p in enumerate(parameters):
-        if isinstance(p, DTensor):
-            dims = tuple(d for d, placement in enumerate(p.placements) if isinstance(placement, Shard))
-            key = (id(p.device_mesh), *dims)
-            found = groups.setdefault(key, ([p.device_mesh.get_group(d) for d in dims], []))
-            found[1].append(i)
-    for number, (over, members) in enumerate(groups.values()):
-        part = sums[:, members]
-        packed = torch.cat([part.flatten(), slopes]) if number == 0 else part.flatten()
-        for group in over:
-            device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
-            packed = packed.to(device)
-            dist.all_reduce(packed, group=group)
-            packed = packed.cpu()
-        sums[:, members] = packed[: part.numel()].view_as(part)
-        if number == 0:
-            slopes = packed[part.numel() :]
-    return sums, slopes

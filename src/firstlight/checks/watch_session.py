@@ -1,7 +1,8 @@
 """A watch at work: hooks on the optimizer, one call for each loss, and when to look.
 
 ``watch`` makes it. ``watch_meter`` measures the steps that ``watch_schedule`` chooses; ``curves_rules`` and
-``training`` make findings of them, ``training_causes`` says why.
+``training`` make findings of them, ``training_causes`` says why. Of a sharded model all ranks judge by what they have
+in common (``watch_ranks``): what each of them sees alone waits until all share it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .watch_losses import FRESH, WAITING, Losses
 from .watch_meter import Meter, layers_of
 from .watch_model import hooked, plain_momentum, trained
 from .watch_origin import Where, origin
+from .watch_ranks import ranks_of
 from .watch_schedule import Schedule, spent
 from .watch_sharpness import sharpness
 from .watch_trivial import Targets
@@ -58,7 +60,8 @@ class Watch:
         self._model, self._optimizers, self._schedule = model, optimizers, schedule
         self._suspect, self._given, self._limit, self._callback = suspect, trivial, limit, callback
         parameters = trained(model, optimizers)
-        self._meter = Meter([p for _, p in parameters], layers_of(parameters, model))
+        self._ranks = ranks_of([p for _, p in parameters])
+        self._meter = Meter([p for _, p in parameters], layers_of(parameters, model), self._ranks)
         small = sum(p.numel() for _, p in parameters) <= SMALL and not self._meter.sharded and not hooked(model)
         self._curvature = curvature and small
         self._momentum = plain_momentum(optimizers)
@@ -109,6 +112,8 @@ class Watch:
         if not self._meter.sharded:
             self._meter.drop_pair()
             self._take()
+        elif error is None:  # behind an exception nobody knows who else is here
+            self._share()
         self._losses.flush()
         self._check(final=True)
         self._seen = None
@@ -143,22 +148,29 @@ class Watch:
         if isinstance(loss, torch.Tensor):
             if self._opening or loss.numel() != 1:
                 self._open(loss, step)
-            if loss.is_cpu:
+            if self._ranks is not None:
+                self._ranks.losses.append((step, _whole(loss).detach()))
+            elif loss.is_cpu:
                 losses.add(step, loss.item())
             else:
                 losses.hold(step, loss.detach().reshape(()))
                 if len(losses.waiting) >= WAITING or step < WAITING // 2 or step >= self._next_check:
                     losses.flush()
         elif isinstance(loss, int | float):
-            losses.add(step, float(loss))
+            if self._ranks is not None:
+                self._ranks.losses.append((step, torch.tensor(float(loss), dtype=torch.float64)))
+            else:
+                losses.add(step, float(loss))
         else:
             raise ArgumentError(f"w.step(loss) takes a tensor with one value or a number, not {type(loss).__name__}")
         if validation is not None:
             self.log(validation_loss=validation)
+        if self._ranks is not None and (step >= self._next_check or len(self._ranks.losses) >= WAITING):
+            self._share()
         self._bound = BLOWN * (losses.size + 1)
         if step >= self._next_check or losses.first_bad is not None or abs(losses.latest) > self._bound:
             self._look(step)
-        self._fast = bool(self._steps) and not self._opening
+        self._fast = bool(self._steps) and not self._opening and self._ranks is None
         if self._queue:
             self._say(raising=True)
 
@@ -175,7 +187,13 @@ class Watch:
 
     def log(self, *, validation_loss: torch.Tensor | float) -> None:
         """Show a validation loss, measured after the steps so far."""
-        self._losses.validation.append((float(self._steps or self._calls), float(validation_loss)))
+        kept = self._losses.validation if self._ranks is None else self._ranks.validation
+        kept.append((float(self._steps or self._calls), float(validation_loss)))
+
+    def _share(self) -> None:
+        """Make losses and targets those of all ranks, which all do at the same step."""
+        if self._ranks is not None:
+            self._ranks.share(self._losses, self._targets)
 
     def _open(self, loss: torch.Tensor, step: int) -> None:
         """What is looked at in the first losses only: targets and curvature."""
@@ -237,7 +255,10 @@ class Watch:
         own = self._own + self._time() - began
         self._schedule.costs.append(own - self._settled)
         self._settled = own
-        seconds, share = self._meter.agree(self._schedule.cost())
+        seconds, share = self._schedule.cost()
+        if self._ranks is not None:
+            self._share()
+            seconds, share = self._ranks.mean((seconds, share))
         self._schedule.measured(self._steps - 1, (seconds, share))
 
     def _note_inputs(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -272,7 +293,8 @@ class Watch:
     @property
     def training(self) -> Training:
         """What the findings are made of: samples of gradients and updates, and the loss."""
-        trivial = self._given if self._given is not None else self._targets.trivial
+        targets = self._targets if self._ranks is None else self._ranks.targets
+        trivial = self._given if self._given is not None else targets.trivial
         if not self._meter.sharded and not self._meter.on_device:
             self._take()
         return Training(
@@ -288,13 +310,19 @@ class Watch:
     def check(self) -> Findings:
         """Look now, without waiting for the next time, and give all findings.
 
+        On a sharded model one rank may ask alone: it is told, and nothing else changes.
+
         Raises:
             FaultError: a finding is as severe as ``raise_on``.
         """
         self._losses.flush()
+        before = self._next_check, self._checked, dict(self._pending), set(self._excused), [*self._said]
         self._check(final=True)
         self._say(raising=True)
-        return self.findings
+        found = self.findings
+        if self._ranks is not None:
+            self._next_check, self._checked, self._pending, self._excused, self._said = before
+        return found
 
     def _known(self, finding: Finding) -> bool:
         """Whether it has been said; that a note has become a fault is news."""
@@ -348,7 +376,7 @@ class Watch:
         """A loss that is no number, with the operation that made it."""
         where = None
         if self._seen is not None:
-            where = origin(self._model, *self._seen)
+            where = origin(self._model, *self._seen, ranks=self._ranks)
         found = where or Where("unknown")
         return Finding(
             "non-finite-values",
@@ -365,9 +393,13 @@ class Watch:
     # ── keeping and showing
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint: numbers, lists and tensors. Gives up a sample that is half measured."""
-        self._meter.drop_pair()
-        self._take()
+        """The state, for a checkpoint: numbers, lists and tensors. Gives up a sample that is half measured.
+
+        On a sharded model one rank may ask alone, and all load what it was given.
+        """
+        if not self._meter.sharded:  # where one rank alone may keep it, nothing is measured or given up
+            self._meter.drop_pair()
+            self._take()
         return {
             "version": 1,
             "steps": self._steps,
@@ -404,7 +436,7 @@ class Watch:
         self._schedule.load(state["schedule"])
         self._first = [Sample.of(s) for s in state["first"]]
         self._last = [Sample.of(s) for s in state["last"]]
-        self._meter.streaks = {i: t.to(self._meter.parameters[i].device) for i, t in state["streaks"].items()}
+        self._meter.take_up(state["streaks"])
         self._zeroing.missed, self._excused = state["missed"], set(state["excused"])
         self._pending = dict(state["pending"])
         self._said = [watch_text.finding_of(f) for f in state["said"]]
@@ -418,3 +450,9 @@ class Watch:
         return watch_text.summary(self.training, self.steps, self.findings)
 
     __repr__ = __str__
+
+
+def _whole(loss: torch.Tensor) -> torch.Tensor:
+    """A loss over shards of classes is distributed itself."""
+    full = getattr(loss, "full_tensor", None)
+    return loss if full is None else full()

@@ -7,7 +7,7 @@ watch knows them without being told. The entropy of a sample's frequencies is co
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -96,6 +96,20 @@ class Targets:
             p = mean.clamp(1e-12, 1 - 1e-12)
             return float((-p * p.log() - (1 - p) * (1 - p).log()).mean())
         return float((self.squares / self.count - mean.square()).mean()) if self.squares is not None else None
+
+    def packed(self) -> tuple[str, torch.Tensor]:
+        """The kind, and all counts and sums as one row of numbers, which may be added to another's."""
+        if self.sums is None:
+            return "", torch.empty(0, dtype=torch.float64)
+        parts = [torch.tensor([self.seen, self.count]), self.sums.flatten()]
+        parts += [] if self.squares is None else [self.squares.flatten()]
+        return self.kind, torch.cat([p.to("cpu", torch.float64) for p in parts])
+
+    def unpacked(self, row: torch.Tensor) -> Targets:
+        """The same with the counts and sums of such a row."""
+        sums = row[2:] if self.squares is None else row[2:].chunk(2)[0]
+        squares = None if self.squares is None else row[2:].chunk(2)[1]
+        return replace(self, seen=int(row[0]), count=float(row[1]), sums=sums, squares=squares)
 
     def state(self) -> dict[str, Any]:
         """As plain numbers and tensors."""

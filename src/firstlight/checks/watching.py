@@ -39,7 +39,7 @@ def watch(
     reaches the weights.
 
     Args:
-        model: plain, compiled, in DDP or FSDP2 (then watch on all ranks).
+        model: plain, compiled, in DDP or sharded (FSDP2, tensor parallelism, both: then watch on all ranks).
         optimizer: one or several; gradients are seen as they get them (unscaled, accumulated, clipped). Without one
             only the loss is watched.
         light: what ``fl.probe`` measured at step 0; a bad start is then told from a bad learning rate by its findings.

@@ -62,7 +62,7 @@ def _width(query: tuple[int, ...]) -> int:
 def _tag_written_out(
     tape: Tape, readers: Readers, softmax: Node, tags: dict[int, set[str]], widths: dict[int, int]
 ) -> None:
-    products, behind = _products_after(tape, readers, softmax), _products_behind(tape, softmax)
+    products, behind = products_after(tape, readers, softmax), _products_behind(tape, softmax)
     if not (products and behind):
         return
     for logits in behind:
@@ -95,7 +95,7 @@ def _is_between(node: Node) -> bool:
     return node.op in _BETWEEN | {"tanh", "clamp", "max", "maximum"}
 
 
-def _products_after(tape: Tape, readers: Readers, softmax: Node) -> list[tuple[Node, int]]:
+def products_after(tape: Tape, readers: Readers, softmax: Node) -> list[tuple[Node, int]]:
     """The products that the softmax's output enters, and the operand by which it does."""
     found, waiting, seen = [], [(softmax.id, 0)], {softmax.id}
     while waiting:

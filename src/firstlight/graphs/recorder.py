@@ -72,6 +72,7 @@ def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object)
         kept = not (tensor.is_meta or hasattr(tensor, "full_tensor")) and (not is_buffer or tensor.numel() <= LARGEST)
         real = tensor.detach() if kept else None
         writer.put_source("buffer" if is_buffer else "parameter", fakes.of(tensor), name, real)
+        writer.put_alias(tensor, fakes.of(tensor))
     for tensor in tensors_in(inputs):
         real = None if tensor.is_meta or type(tensor) is not torch.Tensor else tensor
         writer.put_source("input", fakes.of(tensor), "", real)

@@ -42,6 +42,7 @@ class Writer:
         self._fakes = fakes
         self._nodes: list[Node] = []
         self._places: dict[int, tuple[int, int]] = {}
+        self._aliases: dict[int, torch.Tensor] = {}
         self._alive: list[torch.Tensor] = []  # so that no id is used twice
         self._owners: dict[int, int] = {}
         self._writes: dict[int, list[int]] = defaultdict(list)
@@ -66,6 +67,10 @@ class Writer:
         if real is not None and op != PARAMETER:
             self._known.put(node.id, 0, real.detach())
 
+    def put_alias(self, real: torch.Tensor, fake: torch.Tensor) -> None:
+        """The user's own tensor, which a function that a module holds may read: the call is given the fake."""
+        self._aliases[id(real)] = fake
+
     def note_writes(self, func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Remember which storages an operator writes into, as its schema says."""
         schema = func._schema  # type: ignore[attr-defined]
@@ -81,6 +86,8 @@ class Writer:
     ) -> object:
         """Run a call and write it down, if it made or changed a tensor."""
         self.inside, self._written = True, set()
+        if any(id(t) in self._aliases for t in tensors_in((args, kwargs))):
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self._own, (args, kwargs))
         try:
             read: Arguments = _with_refs((args, kwargs), self._ref)
             out, guessed = self._run(func, name, args, kwargs, read)
@@ -91,6 +98,9 @@ class Writer:
         finally:
             self.inside = False
         return out
+
+    def _own(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._aliases.get(id(tensor), tensor)
 
     def _put_call(
         self,

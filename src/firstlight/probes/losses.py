@@ -15,6 +15,7 @@ import torch
 
 from ..graphs.ops import words
 from .parts import Loss, Values
+from .shards import put_together
 from .statistics import LARGEST
 from .sums import count_nonfinite
 
@@ -75,6 +76,7 @@ def read_loss(
     if not (isinstance(prediction, torch.Tensor) and isinstance(target, torch.Tensor)):
         return LossCall(op, reduction, None, None)
     of_output = prediction.layout is torch.strided and prediction.data_ptr() in outputs
+    prediction, target = put_together(prediction), put_together(target)
     with torch.no_grad():
         probabilities = op in ("nll_loss", "kl_div")
         own, given = values_of(prediction.detach(), logarithms=probabilities), values_of(target.detach())

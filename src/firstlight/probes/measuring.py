@@ -11,21 +11,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from ..errors import ArgumentError, DataError, FirstlightError, ModelError
 from ..graphs import Graph, structure, trace
 from ..graphs.known import tensors_in
 from ..graphs.names import unwrapped
 from ..plans import Plan
+from ..writers.materials import resharded
 from .depths import depth_scales, streams_of
 from .following import Follower
 from .losses import loss_record
 from .origins import Finder, FoundError, of_gradients, of_parameters
 from .placing import placed
 from .predicting import is_predicted, predict
-from .ranks import over_ranks
-from .records import Light, LossFunction, Origin, Place
+from .ranks import APART, Ranks, from_all, from_first, is_parallel, mean_loss, over_ranks, ranks_of
+from .records import Jacobian, Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
+from .shards import is_sharded
 from .spectra import jacobian_of
 from .statistics import Limits
 from .untouched import kept_randomness, seed_all, untouched
@@ -94,43 +97,52 @@ def measure(
     if plan is not None or is_predicted(model):
         return predict(model, inputs, own_targets, loss_fn, plan=plan, updates=updates)
     notes = _compiled(given)
+    resharded(model)  # what FSDP2 has gathered for another forward is no parameter
+    ranks = ranks_of(model)
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
         seed_all(seed)
         try:
-            ran = _ran(model, call, own_targets, loss_fn, limits)
-        except BaseException:
-            _reshard(model)
-            raise
-        origin = _origin(model, call, ran, seed)
-        spectrum = jacobian_of(model, call, seed) if jacobian else None
+            ran = run_watched(model, call, own_targets, loss_fn, limits, whole=is_sharded(model))
+        finally:
+            resharded(model)
+        observed = ran.observer.found
+        loss = None if ran.value is None else loss_record(ran.value, observed.losses)
+        if ranks is not None:
+            alike = over_ranks(observed.places, ranks)
+            notes = notes if alike else (*notes, APART)
+            loss = None if loss is None else mean_loss(from_all(loss, ranks))
+        lost = any(p.forward is not None and p.forward.nonfinite for p in observed.places)
+        origin = _origin(model, call, ran, seed, lost or (loss is not None and not _finite(loss.value)), ranks)
+        spectrum = _spectrum(model, call, seed, ranks) if jacobian else None
     # After the real forward, since a cache should hold real tensors; of the model as it was, since a first forward may
     # hang hooks on it that another one asks for.
     with torch.inference_mode(False), kept_randomness():
         graph, more = _graph(model, inputs) if graph is None else (graph, ())
-        places = placed(ran.observer.found.places, graph)
+        places = placed(observed.places, graph, parallel=ranks is not None and is_parallel(model))
         weights = weigh(model, graph, ran.gradients, updates)
     if ran.gradients == {}:
         more = (*more, "no gradient: the loss depends on no trainable parameter")
     first = next(iter(model.parameters()))
-    light = Light(
+    return Light(
         model=type(model).__name__,
         training=model.training,
         device=str(first.device),
         dtype=str(first.dtype).removeprefix("torch."),
         places=places,
         weights=weights,
-        batch=call.batch,
-        loss=None if ran.value is None else loss_record(ran.value, ran.observer.found.losses),
+        batch=call.batch * (1 if ranks is None else ranks.parts),
+        loss=loss,
+        streams=streams_of(places),
+        depth_scales=depth_scales(places),
         jacobian=spectrum,
         origin=_located(origin, places),
         projected=ran.value is None,
         optimizer="" if updates is None else updates.name,
         notes=(*notes, *more),
         graph=graph,
+        ranks=1 if ranks is None else ranks.count,
     )
-    light = over_ranks(light, model)
-    return replace(light, streams=streams_of(light.places), depth_scales=depth_scales(light.places))
 
 
 def _checked(model: nn.Module, samples: int, positions: int) -> nn.Module:
@@ -198,39 +210,47 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 160 else f"{text[:159]}…"
 
 
-def _ran(model: nn.Module, call: Call, targets: Any, loss_fn: LossFunction | None, limits: Limits) -> Ran:
-    """Forward and backward; the backward a whole one where the model's shards need it."""
-    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
-    sharded = spread and any(hasattr(p, "full_tensor") for p in model.parameters())
-    return run_watched(model, call, targets, loss_fn, limits, whole=sharded)
+def _origin(model: nn.Module, call: Call, ran: Ran, seed: int, lost: bool, ranks: Ranks | None) -> Origin | None:
+    """Where the first value of the forward that is not finite came from; ``None`` where all are finite.
 
-
-def _reshard(model: nn.Module) -> None:
-    """Give back what a sharded model gathered for the forward that did not end."""
-    for module in model.modules():
-        reshard = getattr(module, "reshard", None)
-        if callable(reshard) and hasattr(module, "unshard"):
-            reshard()
-
-
-def _origin(model: nn.Module, call: Call, ran: Ran, seed: int) -> Origin | None:
-    """Where the first value of the forward that is not finite came from; ``None`` where all are finite."""
-    forward = any(p.forward is not None and p.forward.nonfinite for p in ran.observer.found.places)
-    lost = ran.value is not None and not _finite(ran.value)
-    if not (forward or lost):
+    The processes of a sharded model all run the second forward, to its end, and take the first call that one of them
+    found.
+    """
+    if not lost:
         return None
     held = of_parameters(model)
     if held is not None:
         return held
-    follower = Follower(model)
+    follower, found = Follower(model), None
     seed_all(seed)
+    finder = Finder(follower, stops=ranks is None)
     try:
-        with Finder(follower), follower.followed(), torch.no_grad():
+        with finder, follower.followed(), torch.no_grad():
             call.on(model)
-    except FoundError as found:
-        return found.origin
+    except FoundError:
+        pass
+    finally:
+        resharded(model)
+    found = finder.found
     calls = ran.observer.found.losses
-    return Origin("loss", "", calls[-1].op if calls else "loss") if lost else None
+    if found is None and ran.value is not None and not _finite(ran.value):
+        found = Origin("loss", "", calls[-1].op if calls else "loss")
+    if ranks is not None:
+        everyones = [(calls, o) for calls, o in from_all((finder.calls, found), ranks) if o is not None]
+        found = min(everyones, key=lambda one: one[0])[1] if everyones else None
+    return found
+
+
+def _spectrum(model: nn.Module, call: Call, seed: int, ranks: Ranks | None) -> Jacobian:
+    """Of a sharded model that of the first process's samples: all must take the same steps, as many as those need."""
+    if ranks is None:
+        return jacobian_of(model, call, seed)
+    args, kwargs = from_first((call.args, dict(call.kwargs)), ranks)
+    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(ranks.device), (args, kwargs))
+    try:
+        return from_first(jacobian_of(model, Call(args, kwargs), seed), ranks)
+    finally:
+        resharded(model)
 
 
 def _located(origin: Origin | None, places: tuple[Place, ...]) -> Origin | None:

@@ -36,13 +36,25 @@ from .following import Follower, Visit, first_tensor
 from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
 from .parts import Backward, Forward, Kind
-from .statistics import Form, Limits, backward_statistics, entropy, form_of, forward_statistics, gathered, looked, part
+from .shards import Shard, put_together, shard_of
+from .statistics import (
+    Form,
+    Limits,
+    backward_statistics,
+    entropy,
+    form_of,
+    forward_statistics,
+    looked,
+    looked_back,
+    part,
+)
 from .together import Together
 
 _CHANNELS_FIRST = CONVS | TRANSPOSED_CONVS | words("batch_norm group_norm instance_norm local_response_norm")
 _UNITS_LAST = words("linear layer_norm rms_norm scaled_dot_product_attention lstm gru rnn_tanh rnn_relu") | (
     MATMULS | EMBEDDINGS
 )
+_HANDS = 6  # through which a value may go out of sight: an input that is cut, handed through by FSDP2, gathered
 _MHA = "multi_head_attention_forward"
 
 
@@ -55,6 +67,7 @@ class Trail:
     depth: int = 0
     unit: int = -1
     op: str = ""
+    shard: Shard | None = None  # of a value of which tensor parallelism gives this process a part
 
 
 @dataclass(slots=True)
@@ -75,10 +88,11 @@ class Seen:
     backward: Backward | None = None
     calls: int = 1
     hooked: bool = False
-    latest: tuple[torch.Tensor, int] | None = None  # of a repeated call: the last value, and the axis of its units
+    latest: tuple[torch.Tensor, int, Shard | None] | None = None  # of a repeated call: the last value, its units' axis
     last_forward: Forward | None = None
     last_backward: Backward | None = None
     returned: bool = False  # of a repeated call: whether a gradient has come to one of the later values
+    ends: dict[str, torch.Tensor] = field(default_factory=dict)  # of a sharded model, by record: −min, max of each unit
 
 
 @dataclass(slots=True)
@@ -92,9 +106,13 @@ class Observed:
 class Observer(TorchFunctionMode):
     """Watches the calls of a model on ``batch`` samples; entered for the forward, and again for the backward pass."""
 
-    def __init__(self, model: nn.Module, follower: Follower, batch: int, limits: Limits) -> None:
-        """Nothing seen yet."""
+    def __init__(
+        self, model: nn.Module, follower: Follower, batch: int, limits: Limits, *, sharded: bool = False
+    ) -> None:
+        """Nothing seen yet; of a ``sharded`` model each unit's range is kept, to be held against other processes'."""
         super().__init__()
+        self._sharded = sharded
+        self._nodes: dict[object, Trail] = {}  # of a sharded model, by the node of autograd's graph
         self.found = Observed()
         self.again = False  # in the backward pass: what runs then was seen before
         self.hidden = False  # whether a weight ran with gradients off
@@ -133,7 +151,7 @@ class Observer(TorchFunctionMode):
             trail = self._trail(tensor)
             self._follower.restart()
             self._add_latest()
-            self._place("output", Kind.OUTPUT, (), trail.depth, tensor, 0, tensor, unit=trail.unit)
+            self._place("output", Kind.OUTPUT, (), trail.depth, tensor, 0, tensor, unit=trail.unit, shard=trail.shard)
 
     def settle(self) -> None:
         """Look at what still waits, once no more can come."""
@@ -188,6 +206,8 @@ class Observer(TorchFunctionMode):
         trail = self._joined(op, args, read, trails, made[0])
         for tensor in made:
             self._trails[tensor] = trail
+            if self._sharded and tensor.grad_fn is not None:
+                self._nodes[tensor.grad_fn] = trail
         if trail.data and made[0].is_floating_point():
             kind = self._kind(op, read, trails)
             if kind is not None:
@@ -196,6 +216,8 @@ class Observer(TorchFunctionMode):
         return out
 
     def _trail(self, tensor: torch.Tensor) -> Trail:
+        if self._sharded and isinstance(tensor, nn.Parameter) and self._gathered(tensor):
+            return Trail(False, self._gathered(tensor))  # whatever made it of shards
         found = self._trails.get(tensor)  # type: ignore[no-untyped-call]
         if found is not None and (found.data or found.weights or tensor.grad_fn is None):
             return found  # type: ignore[no-any-return]
@@ -205,8 +227,21 @@ class Observer(TorchFunctionMode):
         if isinstance(tensor, nn.Parameter):
             return Trail(False, self._gathered(tensor))
         if tensor.grad_fn is not None or self.again or hasattr(tensor, "full_tensor"):
-            return Trail(True, depth=self._deepest)  # made out of sight, or distributed there
+            return replace(self._behind(tensor), shard=shard_of(tensor))  # made out of sight, or distributed there
         return Trail(False)
+
+    def _behind(self, tensor: torch.Tensor) -> Trail:
+        """What is known of the value that another one was made of out of sight: gathered, cut, or handed through."""
+        node, nth = tensor.grad_fn, tensor.output_nr
+        for _ in range(_HANDS):
+            known = self._nodes.get(node)
+            if known is not None and known.data:
+                return known
+            following = () if node is None else node.next_functions
+            if not following:
+                break
+            node, nth = following[min(nth, len(following) - 1)]
+        return Trail(True, depth=self._deepest)
 
     def _gathered(self, tensor: torch.Tensor) -> tuple[str, ...]:
         """The name of a parameter that stands in a shard's place while its module runs."""
@@ -223,7 +258,9 @@ class Observer(TorchFunctionMode):
             return Trail(False, names, op=op)
         depth = max(t.depth for t in data) + (op in WEIGHT_CALLS and bool(names))
         self._deepest = max(self._deepest, depth)
-        return Trail(True, (), depth, _unit(op, args, read, trails, out), op)
+        parts = ((r, t.shard) for r, t in zip(read, trails, strict=True) if t.shard is not None)
+        shard = next((s for r, s in parts if r.shape == out.shape and not hasattr(out, "full_tensor")), None)
+        return Trail(True, (), depth, _unit(op, args, read, trails, out), op, shard)
 
     def _kind(self, op: str, read: list[torch.Tensor], trails: list[Trail]) -> Kind | None:
         if op in WEIGHT_CALLS and any(t.weights for t in trails if not t.data):
@@ -252,7 +289,8 @@ class Observer(TorchFunctionMode):
     ) -> None:
         pairs = [(t, n) for t, tr in zip(read, trails, strict=True) if not tr.data for n in tr.weights]
         names = tuple(dict.fromkeys(n for _, n in sorted(pairs, key=lambda p: -p[0].dim())))
-        seen = self._place(op, kind, names, trail.depth, out, occurrence, out, unit=trail.unit)
+        unit, shard = trail.unit, trail.shard
+        seen = self._place(op, kind, names, trail.depth, out, occurrence, out, unit=unit, shard=shard)
         if seen is None:
             return
         if kind is Kind.SOFTMAX:
@@ -274,6 +312,7 @@ class Observer(TorchFunctionMode):
         hooked: torch.Tensor,
         *,
         unit: int = -1,
+        shard: Shard | None = None,
         here: Visit | None = None,
     ) -> Seen | None:
         """Write a place down, unless it was met before; the place only where it is new."""
@@ -283,26 +322,27 @@ class Observer(TorchFunctionMode):
         if known is not None:
             if not self.again:
                 known.calls += 1
-                self._repeated(known, value, unit)
+                self._repeated(known, value, unit, shard)
             elif not known.hooked:
-                self._hook(known, hooked, self._form(hooked, unit))
+                self._hook(known, hooked, self._form(hooked, unit), shard)
             return None
         if self.again:
             return None
         form, dtype = self._form(value, unit), str(value.dtype).removeprefix("torch.")
-        seen = Seen(visit.path, visit.kind, op, kind, names, depth, tuple(value.shape), dtype, occurrence)
-        self._add_value(value, form, op, partial(setattr, seen, "forward"))
+        shape = tuple(value.shape if shard is None else shard.shape)
+        seen = Seen(visit.path, visit.kind, op, kind, names, depth, shape, dtype, occurrence)
+        self._add_value(seen, "forward", value, form, shard)
         self._keys[key] = seen
         self.found.places.append(seen)
-        self._hook(seen, hooked, form)
+        self._hook(seen, hooked, form, shard)
         return seen
 
     def _form(self, value: torch.Tensor, unit: int) -> Form:
         return form_of(tuple(value.shape), self._batch, unit)
 
-    def _repeated(self, seen: Seen, value: torch.Tensor, unit: int) -> None:
+    def _repeated(self, seen: Seen, value: torch.Tensor, unit: int, shard: Shard | None) -> None:
         """Keep the latest value of a call that runs again; the first gradient to arrive is that to the last of them."""
-        seen.latest = (value.detach(), unit)
+        seen.latest = (value.detach(), unit, shard)
         if not value.requires_grad:
             return
         form = self._form(value, unit)
@@ -310,7 +350,7 @@ class Observer(TorchFunctionMode):
         def arrived(gradient: torch.Tensor | None) -> None:
             if gradient is not None and not seen.returned:
                 seen.returned = True
-                self._add_gradient(gradient, form, partial(setattr, seen, "last_backward"))
+                self._add_gradient(gradient, form, partial(setattr, seen, "last_backward"), shard)
 
         value.register_hook(arrived)  # type: ignore[no-untyped-call]
 
@@ -318,23 +358,28 @@ class Observer(TorchFunctionMode):
         """The last value of every repeated call, once no more can come."""
         for seen in self.found.places:
             if seen.latest is not None:
-                value, unit = seen.latest
-                self._add_value(value, self._form(value, unit), seen.op, partial(setattr, seen, "last_forward"))
+                value, unit, shard = seen.latest
+                self._add_value(seen, "last_forward", value, self._form(value, unit), shard)
                 seen.latest = None
 
-    def _add_value(self, value: torch.Tensor, form: Form, op: str, put: Callable[[Forward], None]) -> None:
+    def _add_value(self, seen: Seen, record: str, value: torch.Tensor, form: Form, shard: Shard | None) -> None:
         with self.aside():
-            value = gathered(value)
+            value = put_together(value, shard)
             x = part(value, form, self._batch, self._limits)
-            self._forward.add(x, looked(value, x, op), put)
+            self._forward.add(x, looked(value, x, seen.op), partial(setattr, seen, record))
+            if self._sharded and x.numel():
+                low, high = x.detach().nan_to_num(0.0, 0.0, 0.0).flatten(0, -2).aminmax(dim=0)
+                seen.ends[record] = torch.cat([-low, high])
 
-    def _add_gradient(self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None]) -> None:
+    def _add_gradient(
+        self, gradient: torch.Tensor, form: Form, put: Callable[[Backward], None], shard: Shard | None
+    ) -> None:
         # A gradient comes while the mode watches: of a plain one its calls need not pass here to be let through.
         unseen = torch._C.DisableTorchFunction() if type(gradient) is torch.Tensor else nullcontext()
         with self.aside(), unseen:
-            gradient = gathered(gradient)
+            gradient = put_together(gradient, shard)
             x = part(gradient, form, self._batch, self._limits)
-            self._backward.add(x, looked(gradient, x), put)
+            self._backward.add(x, looked_back(gradient, x), put)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -350,7 +395,7 @@ class Observer(TorchFunctionMode):
         finally:
             self._own = before
 
-    def _hook(self, seen: Seen, tensor: torch.Tensor, form: Form) -> None:
+    def _hook(self, seen: Seen, tensor: torch.Tensor, form: Form, shard: Shard | None) -> None:
         """Take the gradient's statistics when it comes; an input's own gradient is not asked for."""
         if not tensor.requires_grad or seen.kind is Kind.INPUT:
             return
@@ -358,7 +403,7 @@ class Observer(TorchFunctionMode):
 
         def arrived(gradient: torch.Tensor | None) -> None:
             if gradient is not None:  # a function of the user's own may give none
-                self._add_gradient(gradient, form, partial(setattr, seen, "backward"))
+                self._add_gradient(gradient, form, partial(setattr, seen, "backward"), shard)
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 

@@ -20,19 +20,20 @@ from .sums import count_nonfinite
 class FoundError(Exception):
     """Stops the second forward at the call that made the first value that is not finite."""
 
-    def __init__(self, origin: Origin) -> None:
-        """With what was found."""
-        super().__init__(origin.op)
-        self.origin = origin
-
 
 class Finder(TorchFunctionMode):
-    """Looks at every call's outputs until one is not finite where all that it read was."""
+    """Looks at every call's outputs until one is not finite where all that it read was: that call is ``found``.
 
-    def __init__(self, follower: Follower) -> None:
-        """Nothing found."""
+    ``calls`` counts them up to that one.
+    Of a distributed tensor this process looks at its own part, so that it waits for no other.
+    """
+
+    def __init__(self, follower: Follower, *, stops: bool = True) -> None:
+        """Nothing found; ``stops`` where the forward need not go on behind it."""
         super().__init__()
-        self._follower = follower
+        self.found: Origin | None = None
+        self.calls = 0
+        self._follower, self._stops = follower, stops
 
     def __torch_function__(
         self,
@@ -43,19 +44,23 @@ class Finder(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         op = call_name(func)
-        if op in FORM:
+        if op in FORM or self.found is not None:
             return func(*args, **kwargs)
-        read = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
+        self.calls += 1
+        read = [_own(t) for t in tensors_in((args, kwargs)) if t.is_floating_point() and not t.is_meta]
         clean = all(not count_nonfinite(t) for t in read)
         ranges = _ranges(read) if clean else ""
         known = clean or not any(bool(torch.isnan(t.detach()).any()) for t in read)
         out = func(*args, **kwargs)
-        bad = next((t for t in tensors_in(out) if count_nonfinite(t)), None) if clean and read else None
+        made = [_own(t) for t in tensors_in(out)]
+        bad = next((t for t in made if count_nonfinite(t)), None) if clean and read else None
         if not clean and known:  # minus infinity may be a mask; a NaN made of it is none
-            bad = next((t for t in tensors_in(out) if t.is_floating_point() and _value(t) == "nan"), None)
+            bad = next((t for t in made if t.is_floating_point() and _value(t) == "nan"), None)
         # A mask of minus infinity is meant so: a fill is no fault.
         if bad is not None and op not in ("masked_fill", "where", "full", "full_like", "triu", "tril", "log_softmax"):
-            raise FoundError(Origin("forward", self._follower.here.path, op, value=_value(bad), given=ranges))
+            self.found = Origin("forward", self._follower.here.path, op, value=_value(bad), given=ranges)
+            if self._stops:
+                raise FoundError
         return out
 
 
@@ -74,6 +79,11 @@ def of_gradients(places: Sequence[Place]) -> Origin | None:
         if place.backward is not None and place.backward.nonfinite:
             return Origin("backward", place.module, place.op, place.weight, place.index, value="nan")
     return None
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    local = getattr(tensor, "to_local", None)
+    return tensor if local is None else local()
 
 
 def _value(tensor: torch.Tensor) -> str:

@@ -119,7 +119,8 @@ def run_watched(
         ArgumentError: the loss does not fit.
     """
     follower = Follower(model)
-    observer = Observer(model, follower, call.batch, limits)
+    observer = Observer(model, follower, call.batch, limits, sharded=whole)
+    shards = trainable(model) if whole else []  # before the forward, since others stand in their places behind it
     with observer, follower.followed(observer.left):
         observer.put_inputs((call.args, call.kwargs))
         try:
@@ -135,7 +136,7 @@ def run_watched(
             with observer.aside():
                 by_hand = residual(loss_fn, out, targets, value) or endless(loss_fn, out, targets)
             observer.found.losses += [by_hand] if by_hand else []
-        wanted = trainable(model)
+        wanted = shards if whole else trainable(model)
         if not (loss.requires_grad and wanted):
             observer.settle()
             return Ran(observer, value, None if projected and not wanted else {})

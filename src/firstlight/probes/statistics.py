@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -49,12 +49,6 @@ def form_of(shape: tuple[int, ...], batch: int, unit: int) -> Form:
     if rank >= 2 and axis != 0 and batch and shape[0] % batch == 0:
         return Form(0, axis)  # samples and positions in one axis, or windows of each sample
     return Form(None, axis)
-
-
-def gathered(value: torch.Tensor) -> torch.Tensor:
-    """The whole of a value that tensor parallelism keeps in shards; any other as it is."""
-    whole = getattr(value.detach(), "full_tensor", None)
-    return value if whole is None else whole()
 
 
 def part(value: torch.Tensor, form: Form, batch: int, limits: Limits) -> torch.Tensor:
@@ -109,16 +103,32 @@ class Looked:
         op: the call that made it.
         count: how many values the whole has; ``nonfinite`` how many of them are not finite, ``None`` where the part is
             the whole and tells.
+        second, zeros: of a whole gradient, which may be zero but for one token: E[g²], and the share of zeros where the
+            part has nothing else; ``None`` where the part tells.
     """
 
     op: str
     count: int
     nonfinite: int | None
+    second: float | None = None
+    zeros: float | None = None
 
 
 def looked(value: torch.Tensor, x: torch.Tensor, op: str = "") -> Looked:
     """Of a value of which the part ``x`` is looked at."""
     return Looked(op, value.numel(), None if x.numel() == value.numel() else count_nonfinite(value))
+
+
+def looked_back(gradient: torch.Tensor, x: torch.Tensor) -> Looked:
+    """Of a gradient of which the part ``x`` is looked at."""
+    found = looked(gradient, x)
+    if not found.count or found.nonfinite is None or found.nonfinite:
+        return found
+    g = gradient.detach()
+    zeros = None if bool(x.any()) else 1.0 - int(torch.count_nonzero(g)) / found.count
+    wide = torch.float32 if g.device.type == "mps" else torch.float64
+    norm = torch.linalg.vector_norm(torch.view_as_real(g) if g.is_complex() else g, dtype=wide)
+    return replace(found, second=float(norm) ** 2 / found.count, zeros=zeros)
 
 
 def forward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = False) -> list[Forward]:
@@ -197,7 +207,7 @@ def _alignments(x: torch.Tensor, seconds: Sequence[float]) -> list[dict[str, Any
         for one, square, cosine, second in zip(found, common, cosines, seconds, strict=True):
             one["cosine"] = cosine
             one["sample_spread"] = max(0.0, 1 - square / (positions * units) / second) if second else None
-    if positions > 1:
+    if positions > 1 and units > 1:  # one unit has a sign and no direction
         for one, cosine in zip(found, _mean_cosines(x, squared), strict=True):
             one["position_cosine"] = cosine
     if samples * positions > 1:
@@ -303,6 +313,13 @@ def backward_statistics(x: torch.Tensor, looks: Sequence[Looked], spare: bool = 
     seconds = second_moments(sizes, mean_abs)
     zeros = shares_of_zeros(sizes, spare=True)
     return [
-        Backward(means[i], seconds[i], mean_abs[i], zeros[i], _counted(lost[i], look), look.count)
+        Backward(
+            means[i],
+            seconds[i] if look.second is None else look.second,
+            mean_abs[i],
+            zeros[i] if look.zeros is None else look.zeros,
+            _counted(lost[i], look),
+            look.count,
+        )
         for i, look in enumerate(looks)
     ]

@@ -39,10 +39,10 @@ class Updates:
         lr = (self.of(parameter) or {}).get("lr")
         return float(lr) if isinstance(lr, int | float | torch.Tensor) else None
 
-    def first(self, parameter: torch.Tensor, gradient: torch.Tensor) -> float | None:
-        """The rms of the first update; ``None`` where the parameter is not held or the rule is not known."""
+    def first(self, parameter: torch.Tensor, values: torch.Tensor, gradient: torch.Tensor) -> float | None:
+        """The rms of the first update of a parameter of these values; ``None`` where it or the rule is not known."""
         options = self.of(parameter)
-        return None if options is None else self._first(options, parameter.detach(), gradient)
+        return None if options is None else self._first(options, values, gradient)
 
     def expected(self, parameter: torch.Tensor, value: float, gradient: float) -> float | None:
         """The same for Gaussian values and gradients of these rms, where there are no real ones."""

@@ -22,6 +22,7 @@ from .together import Together
 from .updates import Updates
 
 _CLOSE = 1e-5
+_SOME = 64  # so many values of a draw differ, also in bfloat16
 
 
 def weigh(
@@ -146,7 +147,9 @@ def _weigh(
     twin = _twins(rows, None)
     options = None if updates is None else updates.of(tensor)
     second = of_value.second
-    step = None if updates is None or gradient is None else updates.first(tensor, gradient)
+    step = None
+    if updates is not None and gradient is not None:
+        step = updates.first(tensor, *_own(tensor, gradient))
     use = parameter.uses[0] if parameter.uses else None
     return Weight(
         name=parameter.name,
@@ -203,6 +206,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def _own(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """As they are, and whole where they are sharded: torch averages uneven shards as if they were even."""
+    return [whole(t) if hasattr(t, "full_tensor") else t.detach() for t in tensors]
+
+
 def _has_rows(shape: torch.Size, parameter: Parameter) -> bool:
     axis = parameter.layout.out_axis
     return axis is not None and len(shape) >= 2 and shape[axis] >= 2
@@ -257,21 +265,28 @@ def _keys(rows: torch.Tensor) -> torch.Tensor:
 
 
 class _Copies:
-    """Finds tensors that have the values of an earlier one."""
+    """Finds tensors that have the draw of an earlier one."""
 
     def __init__(self) -> None:
         """Nothing seen yet."""
         self._seen: dict[tuple[object, ...], list[_Tensor]] = defaultdict(list)
 
     def earlier(self, t: _Tensor) -> str:
-        """The name of the earlier parameter that has exactly these values; "" for none."""
+        """The name of the earlier parameter that has exactly these values; "" for none, and for what no draw made."""
         # Numbers that do not depend on the order in which values are looked at: of copies they are equal to the bit.
         key = (t.shape, t.dtype, t.of_values.low, t.of_values.high, t.of_values.zeros)
         for other in self._seen[key]:
             if torch.equal(whole(other.live), whole(t.live)):
-                return other.parameter.name
+                return other.parameter.name if _is_drawn(whole(t.live)) else ""
         self._seen[key].append(t)
         return ""
+
+
+def _is_drawn(x: torch.Tensor) -> bool:
+    """Whether most of its values differ, zeros aside: an identity, a shift or a grid is laid down, and no draw."""
+    values = x[x != 0]
+    some = values[:: max(1, len(values) // _SOME)]
+    return 2 * len(torch.unique(some)) > len(some)
 
 
 def trainable(model: nn.Module) -> Sequence[nn.Parameter]:
