@@ -344,8 +344,6 @@ class _Log(nn.Module):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_nan_is_named_with_its_operation_before_it_reaches_the_weights(compiled: bool) -> None:
-    if compiled:  # what is left of other tests' may make dynamo compile only a part, and warn of its input's .grad
-        torch.compiler.reset()
     model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), _Log(), nn.Linear(4, 4))
     run = torch.compile(model, backend="eager") if compiled else model
     sgd = torch.optim.SGD(model.parameters(), 0.1)
