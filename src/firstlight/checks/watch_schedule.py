@@ -20,7 +20,7 @@ ALLOWANCE = 0.1  # seconds that may be spent beyond the budget in all, so that s
 CHECKING = 0.003  # of the time for rules, once they have had as much beyond it
 # Seconds of each step for hooks and the loss, and what a sample costs for each second that it takes, for it leaves the
 # processor's caches cold: measured by ``benchmarks/watch.py parts``, since no clock of the watch's own sees them.
-PASSING, COLD = 12e-6, 1.2
+PASSING, COLD = 14e-6, 1.2
 LEAST = 0.2  # of the budget is for samples, also where steps are so short that hooks take it all
 DENSE = 20  # while they last, each so-many-th part of the steps so far is measured
 
