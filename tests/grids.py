@@ -187,6 +187,44 @@ def a_grid_gets_the_bits_and_the_plan_of_one_process() -> None:
     assert fl.verify(sharded, alone).ok
 
 
+class OwnHeads(Block):
+    """Counts its heads itself, as many tensor-parallel models do: each rank has a share of them."""
+
+    heads = 4
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.n1(x)
+        q, k, v = (f(y).unflatten(-1, (self.heads, self.head)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        x = x + self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.down(F.relu(self.up(self.n2(x))))
+
+
+def a_forward_that_counts_its_ranks_heads_takes_the_plan_of_the_whole() -> None:
+    sharded, single = Transformer(), Transformer()
+    for block in (*sharded.blocks, *single.blocks):
+        block.__class__ = OwnHeads
+    plan = fl.plan(sharded, X)
+    mine = over_tensor_parallel(sharded)
+    for block in sharded.blocks:
+        block.heads = 2
+    with pytest.raises(fl.ModelError, match="plan the model before parallelize_module"):
+        fl.plan(sharded, X)
+    fl.apply_(sharded, plan, 5)
+    fl.apply_(single, plan, 5)
+    for found, expected in zip(sharded.parameters(), single.parameters(), strict=True):
+        assert torch.equal(found.full_tensor(), expected)  # type: ignore[attr-defined]
+    light = fl.probe(sharded, X.chunk(2)[mine], Y.chunk(2)[mine], F.cross_entropy)
+    same_everywhere(light.to_json())
+    assert "not traced" in light.notes[0]
+    whole = fl.probe(single, X, Y, F.cross_entropy)
+    for a, b in zip(light, whole, strict=True):
+        assert a.op == b.op
+        assert a.forward is not None
+        assert b.forward is not None
+        assert a.forward.second == pytest.approx(b.forward.second, rel=2e-4)
+    assert codes(light) == codes(whole) == []
+
+
 # ------------------------------------------------------------------ probes
 
 
@@ -347,11 +385,10 @@ def ranks_that_run_different_calls_say_so() -> None:
     assert any("different calls" in note for note in light.notes)
 
 
-QUICK = (
-    a_grid_gets_the_bits_and_the_plan_of_one_process,
-    a_grid_is_measured_as_one_process_measures_the_whole_batch,
-)
+QUICK = (a_grid_is_measured_as_one_process_measures_the_whole_batch,)
 SLOW = (
+    a_grid_gets_the_bits_and_the_plan_of_one_process,
+    a_forward_that_counts_its_ranks_heads_takes_the_plan_of_the_whole,
     sequence_parallelism_is_measured_whole,
     hybrid_shards_are_measured_whole,
     a_loss_over_shards_of_classes_is_measured_whole,

@@ -51,6 +51,12 @@ def _is_sharded(module: nn.Module) -> bool:
     )
 
 
+def is_parallel(model: nn.Module) -> bool:
+    """Whether a module's inputs or outputs are distributed, as tensor parallelism does."""
+    hooks = (h for m in model.modules() for name in _KEPT_HOOKS for h in vars(m)[name].values())
+    return any(_origin(h).startswith("torch.distributed.tensor") for h in hooks)
+
+
 def _is_state(name: str) -> bool:
     return "composable" in name or name.startswith("_fsdp")
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ModelError
 from .callnames import call_name
+from .copies import is_parallel
 from .fakes import Fakes, new_fakes
 from .known import LARGEST, tensors_in
 from .names import unwrapped
@@ -167,5 +168,12 @@ def _message(paths: Paths, model: nn.Module, error: Exception) -> str:
     name = f"the module {where!r} ({kind}{held})" if where else f"{kind or type(model).__name__}{held}"
     return (
         f"the forward raised in {name}, which was given {given}: {type(error).__name__}: {str(error).rstrip('. ')}. "
-        "Give inputs as the model is called; nothing was written."
+        + (_WHOLE if is_parallel(model) else "Give inputs as the model is called; nothing was written.")
     )
+
+
+_WHOLE = (
+    "A tensor-parallel model is traced whole: where its forward counts one rank's heads or units (n_heads // ranks), "
+    "let the shape tell them, view(…, -1, head_dim), or plan the model before parallelize_module and apply the plan to "
+    "the sharded one. Nothing was written."
+)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import ArgumentError, DataError, FirstlightError, ModelError
 from ..graphs import Graph, structure, trace
+from ..graphs.copies import is_parallel
 from ..graphs.known import tensors_in
 from ..graphs.names import unwrapped
 from ..plans import Plan
@@ -25,7 +26,7 @@ from .losses import loss_record
 from .origins import Finder, FoundError, of_gradients, of_parameters
 from .placing import placed
 from .predicting import is_predicted, predict
-from .ranks import APART, Ranks, from_all, from_first, is_parallel, mean_loss, over_ranks, ranks_of
+from .ranks import APART, Ranks, from_all, from_first, mean_loss, over_ranks, ranks_of
 from .records import Jacobian, Light, LossFunction, Origin, Place
 from .running import Call, Ran, call_of, plainly, run_watched
 from .shards import is_sharded

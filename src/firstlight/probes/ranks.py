@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from ..graphs.copies import is_parallel
 from .observing import Seen
 from .parts import Backward, Forward, Loss, Values
 from .shards import is_sharded
@@ -77,12 +78,6 @@ def _copies(model: nn.Module, mesh: Any) -> int:
     if not any(b.__module__.startswith("torch.distributed.fsdp") for m in model.modules() for b in type(m).__mro__):
         return int(mesh.size())
     return int(mesh.size(mesh.ndim - 1)) if mesh.ndim > 1 and is_parallel(model) else 1
-
-
-def is_parallel(model: nn.Module) -> bool:
-    """Whether a module's inputs or outputs are distributed, as tensor parallelism does."""
-    hooks = (h for m in model.modules() for h in (*m._forward_pre_hooks.values(), *m._forward_hooks.values()))
-    return any((getattr(h, "__module__", None) or "").startswith("torch.distributed.tensor") for h in hooks)
 
 
 def over_ranks(seen: Sequence[Seen], ranks: Ranks) -> bool:
