@@ -1,6 +1,7 @@
 """What ``fl.watch`` costs, and how often it is right.
 
     python benchmarks/watch.py cost       the time of a training with and without it, on four models
+    python benchmarks/watch.py parts      of which: a step that is not measured, and one that is
     python benchmarks/watch.py programs   the programs of tests/faults, trained under it without a probe
 
 Cost: both trainings run by turns in blocks of steps, on one thread; the ratio of their sums of processor time, which
@@ -78,8 +79,8 @@ def gpt() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     return _Gpt(), torch.randint(256, (8, 64)), torch.randint(256, (8, 64))
 
 
-# Steps that are told apart, and as many more as it takes to spend what may be spent beyond the budget, 0.2 s in all.
-START = 150
+# What is told apart as the start: so many steps, and as many more as the watch is dense for, a few seconds of training.
+START, DENSE_FOR = 150, 5.0
 
 
 def cost(
@@ -110,17 +111,63 @@ def cost(
     bare(None, 5)
     plain, ours = [], []
     with fl.watch(model, adam) as w:
-        start = watched(w, START) - bare(None, START)
-        ends = time.perf_counter() + seconds
-        while time.perf_counter() < ends and max(w._schedule.allowance, w._schedule.checks) > 0:
-            start += watched(w, 50) - bare(None, 50)
-        n = max(5, round(0.2 * START / bare(None, START)))
+        alone = bare(None, START)
+        start, n = watched(w, START) - alone, max(5, round(0.2 * START / alone))
+        while alone < DENSE_FOR:
+            part = bare(None, n)
+            alone, start = alone + part, start + watched(w, n) - part
         ends = time.perf_counter() + seconds
         while time.perf_counter() < ends:
             plain.append(bare(None, n))
             ours.append(watched(w, n))
     # Samples are rare and whole: the ratio is of sums, not of the blocks that happen to hold none.
     return sum(ours) / sum(plain), statistics.median(plain) / n, n * len(ours), start
+
+
+def parts(
+    make: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]], seconds: float
+) -> tuple[float, float, float, float]:
+    """Seconds of a step without the watch; what it takes more unmeasured; measured; and what the watch's clock sees of
+    that. Medians of differences between blocks of steps on one model, its hooks put on and off by turns."""
+    torch.manual_seed(0)
+    model, x, y = make()
+    adam = torch.optim.AdamW(model.parameters(), 1e-4)
+    hooks = (adam._optimizer_step_pre_hooks, model._forward_pre_hooks)
+
+    def block(n: int, w: fl.Watch | None) -> float:
+        started = time.thread_time()
+        for _ in range(n):
+            loss = F.cross_entropy(model(x), y)
+            if w is not None:
+                w.step(loss)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        return (time.thread_time() - started) / n
+
+    every, n, ends = 4, 24, time.perf_counter() + seconds
+    rows, seen = [], []
+    with fl.watch(model, adam, every=every, curvature=False) as w:
+        block(100, w)
+        w._next_check = sys.maxsize
+        while time.perf_counter() < ends:
+            held = [h.copy() for h in hooks]
+            for h in hooks:
+                h.clear()
+            block(every, None)
+            alone = block(n, None)
+            for h, kept in zip(hooks, held, strict=True):
+                h.update(kept)
+            w._next_step = sys.maxsize
+            block(every, w)
+            passing = block(n, w)
+            w._next_step, w._meter._pair = 0, None
+            block(every, w)
+            before = w._own
+            rows.append((alone, passing - alone, every * (block(n, w) - passing)))
+            seen.append((w._own - before) * every / n)
+    step, passing, sample = (statistics.median(column) for column in zip(*rows, strict=True))
+    return step, passing, sample, statistics.median(seen)
 
 
 @dataclass(frozen=True)
@@ -203,14 +250,23 @@ def programs() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["cost", "programs"])
+    parser.add_argument("what", choices=["cost", "parts", "programs"])
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--models", nargs="*", default=["small", "mlp", "resnet", "gpt"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    models = [m for m in (small, mlp, resnet, gpt) if m.__name__ in given.models]
+    if given.what == "parts":
+        print("| model | a step | more, unmeasured | more, measured | seen by its clock |\n|---|---|---|---|---|")
+        for make in models:
+            step, *rest = parts(make, given.seconds)
+            more = " | ".join(f"{1e6 * r:.0f} µs" for r in rest)
+            print(f"| {make.__name__} | {1e3 * step:.2f} ms | {more} |", flush=True)
+        return
     if given.what == "cost":
         print("| model | parameters | step | steps | with / without | the start, once |\n|---|---|---|---|---|---|")
-        for make in (small, mlp, resnet, gpt):
+        for make in models:
             ratio, step, steps, start = cost(make, given.seconds)
             size = sum(p.numel() for p in make()[0].parameters())
             row = (make.__name__, f"{size:,}", f"{1e3 * step:.1f} ms", f"{steps}", f"{ratio:.3f}", f"{start:.2f} s")

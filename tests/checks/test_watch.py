@@ -18,7 +18,7 @@ from torch import nn
 import firstlight as fl
 from firstlight.checks.records import Severity
 from firstlight.checks.watch_meter import _zero_rows
-from firstlight.checks.watch_schedule import ALLOWANCE, CHECKING, EARLY, Schedule
+from firstlight.checks.watch_schedule import ALLOWANCE, CHECKING, COLD, EARLY, LEAST, PASSING, Schedule
 from firstlight.checks.watch_sharpness import sharpness
 from firstlight.checks.watch_trivial import Targets
 
@@ -342,8 +342,6 @@ class _Log(nn.Module):
         return torch.log(x)
 
 
-# Dynamo reads .grad of a tensor that is no leaf, and torch warns of it, in some orders of tests.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_nan_is_named_with_its_operation_before_it_reaches_the_weights(compiled: bool) -> None:
     model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), _Log(), nn.Linear(4, 4))
@@ -676,8 +674,10 @@ def test_the_schedule_keeps_to_its_budget(cost: float, step: float, budget: floa
             schedule.costs.append(cost)
             schedule.measured(i, schedule.cost())
             spent += cost
+    rest = (CHECKING * step + PASSING) * n  # for rules, and for steps that are not measured
+    within = max(budget * n * step - rest, LEAST * budget * n * step)
     # The budget, the first steps, the allowance, and one sample that may begin before its time is up.
-    assert spent <= budget * n * step + (EARLY + 2) * cost + ALLOWANCE + cost
+    assert COLD * spent <= within + COLD * ((EARLY + 2) * cost + ALLOWANCE + cost)
 
 
 @given(cost=st.floats(1e-4, 0.1), step=st.floats(1e-4, 1.0))

@@ -242,6 +242,19 @@ def test_wrappers_fall_away() -> None:
         assert [n.module for n in tape] == [n.module for n in plain]
 
 
+def test_a_compiled_part_leaves_the_compiler_at_work() -> None:
+    torch.compiler.reset()
+    record(nn.Sequential(nn.Linear(4, 4), torch.compile(nn.Linear(4, 4), backend="eager")), (torch.zeros(2, 4),))
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compile(nn.Linear(4, 4), backend=backend)(torch.zeros(2, 4))
+    assert len(compiled) == 1
+
+
 def test_keyword_arguments_and_nested_outputs() -> None:
     class Odd(nn.Module):
         def forward(self, *, x: torch.Tensor, deep: dict[str, list[torch.Tensor]]) -> dict[str, object]:

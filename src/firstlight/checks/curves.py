@@ -147,9 +147,7 @@ def shape_of(values: Values) -> Shape:
     fifth = max(1, n // 5)
     start, head = beginning(values), float(np.median(values[:fifth]))
     tail = float(np.median(values[-fifth:]))
-    blocks = np.array_split(values, min(BLOCKS, max(4, n // 5)))
-    medians = np.array([np.median(b) for b in blocks])
-    residuals = np.concatenate([b - m for b, m in zip(blocks, medians, strict=True)])
+    medians, residuals = _blocks(values, min(BLOCKS, max(4, n // 5)))
     noise = MAD * float(np.median(np.abs(residuals)))
     return Shape(
         n=n,
@@ -165,6 +163,19 @@ def shape_of(values: Values) -> Shape:
         lag=_lag(residuals[-min(n, 400) :]),
         scale=max(abs(start), abs(head)),
     )
+
+
+def _blocks(values: Values, count: int) -> tuple[Values, Values]:
+    """The medians of so many blocks of like length (``np.array_split``), and what is left around them."""
+    length, longer = divmod(len(values), count)
+    medians, residuals = [], []
+    for part, wide in ((values[: longer * (length + 1)], length + 1), (values[longer * (length + 1) :], length)):
+        if len(part):
+            rows = part.reshape(-1, wide)
+            middle = np.median(rows, axis=1)
+            medians.append(middle)
+            residuals.append((rows - middle[:, None]).ravel())
+    return np.concatenate(medians), np.concatenate(residuals)
 
 
 def beginning(values: Values) -> float:
@@ -188,7 +199,7 @@ def mann_kendall(values: Values) -> float:
     n = len(values)
     if n < 3:
         return 0.0
-    s = float(np.sign(values[None, :] - values[:, None])[np.triu_indices(n, 1)].sum())
+    s = float(np.triu(np.sign(values[None, :] - values[:, None])).sum())
     return (s - math.copysign(1, s)) / math.sqrt(n * (n - 1) * (2 * n + 5) / 18) if s else 0.0
 
 

@@ -67,6 +67,8 @@ def _where(training: Training, index: int) -> tuple[str, float | None]:
 def _non_finite(training: Training) -> Iterator[Finding]:
     """Backward goes from the outputs to the inputs: the last parameter in order is the first on its way."""
     for sample in training.samples:
+        if np.isfinite(sample.norm):  # so is each that it is made of
+            continue
         bad = sample.held & ~np.isfinite(sample.gradient)
         if bad.any() and np.isfinite(sample.weight).all():
             where, position = _where(training, int(np.flatnonzero(bad)[-1]))

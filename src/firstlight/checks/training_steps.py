@@ -126,9 +126,9 @@ def uphill(training: Training) -> Iterator[Finding]:
 def slow(training: Training) -> Iterator[Finding]:
     """Falls as slowly at the end as at the start, and no update has used up its slope."""
     share = never_overshoots(training)
-    rates = np.array([np.nanmax(s.rate) for s in training.samples])
     if share is None or len(training.curve) < 100 or not falls_steadily(training):
         return
+    rates = np.array([np.nanmax(s.rate) for s in training.samples])
     if rates[-1] < 0.5 * rates.max() or rates[-1] > 2 * rates[0]:  # on its way down, or still warming up
         return
     yield Finding(

@@ -86,8 +86,8 @@ class Losses:
         """The open step is complete: into the bunch, and the bunch into the list."""
         if not self.open_values:
             return
-        mean = sum(self.open_values) / len(self.open_values)
-        self.open_values = []
+        values, self.open_values = self.open_values, []
+        mean = values[0] if len(values) == 1 else sum(values) / len(values)
         if len(self.values) < RAW:
             self.steps.append(self.open_step)
             self.values.append(mean)

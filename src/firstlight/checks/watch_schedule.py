@@ -1,7 +1,8 @@
 """Which steps are measured: the first few, and then as many as a share of the time allows.
 
-A measured step costs what it costs; k steps apart that is cost / (k · step). The schedule takes the k for which this is
-the budget. Every rank of a sharded model must come to the same k, so what it is made of is agreed on first.
+A measured step costs what it costs; k steps apart that is cost / (k · step). The schedule takes the k for which this,
+with what rules and the steps in between take, is the budget. Every rank of a sharded model must come to the same k, so
+what it is made of is agreed on first.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 EARLY = 6  # steps at the start that are all measured
 RECENT = 9  # durations of which the median is taken
 ALLOWANCE = 0.1  # seconds that may be spent beyond the budget in all, so that short runs are seen too
 CHECKING = 0.003  # of the time for rules, once they have had as much beyond it
+# Seconds of each step for hooks and the loss, and what a sample costs for each second that it takes, for it leaves the
+# processor's caches cold: measured by ``benchmarks/watch.py parts``, since no clock of the watch's own sees them.
+PASSING, COLD = 14e-6, 1.2
+LEAST = 0.2  # of the budget is for samples, also where steps are so short that hooks take it all
 DENSE = 20  # while they last, each so-many-th part of the steps so far is measured
 
 # What measuring costs is processor time, which other processes do not add to; where that clock is fine enough.
@@ -29,7 +34,7 @@ class Schedule:
 
     Args:
         every: measure each k-th step; ``None`` to keep to the budget.
-        budget: the share of a step's time that watching may take, on average.
+        budget: the share of the time that watching may take, on average: samples, rules, and hooks on all steps.
     """
 
     every: int | None
@@ -48,12 +53,13 @@ class Schedule:
         """What measuring a step costs, in seconds and in steps; zeros where nothing is known yet."""
         if not self.steps or not self.costs or median(self.steps) <= 0:
             return 0.0, 0.0
-        return median(self.costs), median(self.costs) / median(self.steps)
+        return fmean(self.costs), fmean(self.costs) / median(self.steps)
 
     def measured(self, step: int, cost: tuple[float, float]) -> None:
         """A step was measured at this cost: choose the next one."""
         seconds, share = cost
-        within = max(1, math.ceil(share / self.budget))
+        passing = PASSING * share / seconds if seconds > 0 else 0.0
+        within = max(1, math.ceil(COLD * share / max(self.budget - CHECKING - passing, LEAST * self.budget)))
         dense = max(1, step // DENSE)
         if self.every is not None:
             self.next = step + self.every

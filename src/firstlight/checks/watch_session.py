@@ -37,6 +37,7 @@ from .watch_zeroing import Zeroing
 SMALL = 10_000_000  # parameters up to which the first step's sharpness is measured
 BLOWN = 1e3  # times the first loss: looked at without waiting
 IDLE = 50  # losses without one step of the optimizer
+READ = 12  # samples that are fetched together
 SOON = 5  # steps between two looks at a loss that is far off
 FIRST_CHECK, BETWEEN = 20, 1.3  # losses before the first look, and the factor to the next
 AT_ONCE = frozenset({"non-finite-values", "non-finite-gradients", "loss-diverged", "flipped-loss"})
@@ -79,7 +80,10 @@ class Watch:
         self._handles: list[Any] = []
         self._passing: list[Any] = []  # hooks of a measured step
         self._next_step, self._bound, self._fast = 0, math.inf, False
-        self._clock, self._clock_step, self._own, self._cost = 0.0, 0, 0.0, 0.0
+        # A device's work takes no time of the processor; other processes take none of this thread's.
+        self._time = time.perf_counter if self._meter.on_device else spent
+        self._clock, self._clock_step, self._clock_own = 0.0, 0, 0.0
+        self._own, self._settled, self._aside = 0.0, 0.0, 0.0  # spent on samples, up to the last one, on the rest
         self._opening = True
 
     # ── the loop
@@ -88,7 +92,7 @@ class Watch:
         """Put the hooks on."""
         if self._handles:
             raise ArgumentError("this watch is on already: leave its with block first")
-        self._clock = self._own = 0.0
+        self._clock = 0.0
         if self._optimizers:
             self._handles.append(self._optimizers[0].register_step_pre_hook(self._before_step))
         self._handles.append(self._model.register_forward_pre_hook(self._note_inputs, with_kwargs=True))
@@ -172,14 +176,14 @@ class Watch:
 
     def _look(self, step: int) -> None:
         """Make findings, now or as soon as a loss is not finite or far off."""
-        started = time.perf_counter()
+        started = self._time()
         bad = self._losses.first_bad
         if bad is not None and not self._blown:
             self._blown = True
             self._check(final=False, found=self._non_finite(*bad))
         elif step >= min(self._next_check, self._checked + SOON):
             self._check(final=False)
-        self._own += time.perf_counter() - started
+        self._aside += self._time() - started
 
     def log(self, *, validation_loss: torch.Tensor | float) -> None:
         """Show a validation loss, measured after the steps so far."""
@@ -197,13 +201,13 @@ class Watch:
             raise ArgumentError(
                 f"w.step(loss) takes a loss with one value, not of shape {tuple(loss.shape)}: reduce it, loss.mean()"
             )
-        started = time.perf_counter()
+        started = self._time()
         if self._given is None and self._targets.wanted:
             self._targets.see(loss)
         if self._curvature and self._sharpness is None and step == 1 and self._calls == 1 and loss.requires_grad:
             self._sharpness = sharpness(loss, self._meter.parameters)
         self._opening = self._given is None and self._targets.wanted
-        self._own += time.perf_counter() - started
+        self._aside += self._time() - started
 
     # ── hooks
 
@@ -214,46 +218,43 @@ class Watch:
 
     def _measure(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Complete the last sample, and begin one where it is time."""
-        now = time.perf_counter()
+        began = self._time()
         for handle in self._passing:
             handle.remove()
         self._passing.clear()
         if self._zeroing.looking:
             self._zeroing.stepped()
-        due = self._schedule.due(self._steps)
-        if due and self._clock:
-            taken = (now - self._clock - self._own) / (self._steps - self._clock_step)
-            self._schedule.steps.append(max(taken, 1e-9))
-        self._clock, self._clock_step, self._own = now, self._steps, 0.0
+        if self._clock and self._schedule.due(self._steps):
+            taken = began - self._clock - (self._own + self._aside - self._clock_own)
+            self._schedule.steps.append(max(taken / (self._steps - self._clock_step), 1e-9))
+        self._clock, self._clock_step = began, self._steps
         scale = getattr(optimizer, "grad_scale", None)
         if self._meter.waits:
-            began = spent()
             self._meter.next_step(scale)
             self._settle(began)
         if self._schedule.due(self._steps):
-            began = spent()
             closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
             skipped = getattr(optimizer, "found_inf", None)
             self._meter.before(self._steps, self._rates(), closure, scale, skipped)
             self._passing.append(self._optimizers[-1].register_step_post_hook(self._after_step))
-            self._cost = spent() - began
         at_once = self._meter.measuring or self._zeroing.looking
         self._next_step = self._steps + 1 if at_once else self._schedule.next
-        self._own += time.perf_counter() - now
+        self._clock_own = self._own + self._aside
+        self._own += self._time() - began
 
     def _after_step(self, *_: object) -> None:
         if self._meter.measuring:
-            began, since = spent(), time.perf_counter()
+            began = self._time()
             self._meter.after()
-            self._cost += spent() - began
-            self._own += time.perf_counter() - since
+            self._own += self._time() - began
 
-    def _settle(self, since: float) -> None:
-        """The sample is complete: fetch it where that waits for nothing, and choose the next step."""
-        if self._meter.sharded or not self._meter.on_device:
+    def _settle(self, began: float) -> None:
+        """The sample is complete: fetch some where that waits for nothing, and choose the next step."""
+        if self._meter.sharded or (not self._meter.on_device and self._meter.unread >= READ):
             self._take()
-        self._cost += spent() - since
-        self._schedule.costs.append(self._cost)
+        own = self._own + self._time() - began
+        self._schedule.costs.append(own - self._settled)
+        self._settled = own
         seconds, share = self._schedule.cost()
         if self._ranks is not None:
             self._share()
@@ -265,7 +266,9 @@ class Watch:
             self._seen = (args, kwargs)
 
     def _rates(self) -> list[float]:
-        rates = {id(p): float(g["lr"]) for o in self._optimizers for g in o.param_groups for p in g["params"]}
+        rates = {}
+        for group in (g for o in self._optimizers for g in o.param_groups):
+            rates.update(dict.fromkeys(map(id, group["params"]), float(group["lr"])))
         return [rates.get(id(p), math.nan) for p in self._meter.parameters]
 
     def _take(self) -> None:
@@ -292,6 +295,8 @@ class Watch:
         """What the findings are made of: samples of gradients and updates, and the loss."""
         targets = self._targets if self._ranks is None else self._ranks.targets
         trivial = self._given if self._given is not None else targets.trivial
+        if not self._meter.sharded and not self._meter.on_device:
+            self._take()
         return Training(
             self._meter.layers,
             (*self._first, *self._last),
@@ -436,7 +441,7 @@ class Watch:
         self._pending = dict(state["pending"])
         self._said = [watch_text.finding_of(f) for f in state["said"]]
         self._blown = any(f.code == "non-finite-values" for f in self._said)
-        self._clock = self._own = 0.0
+        self._clock = 0.0
         self._next_step, self._fast = 0, False
 
     def __str__(self) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     given: Arguments = fakes.arguments((args, kwargs))
     with ExitStack() as stack:
         random_states = (fork_rng([]), _same_random())
-        for context in (writer.paths.followed(), _plain_attention(), _quiet(), torch.no_grad(), *random_states):
+        plainly = (_plain_attention(), _uncompiled(), _quiet(), torch.no_grad())
+        for context in (writer.paths.followed(), *plainly, *random_states):
             stack.enter_context(context)
         stack.enter_context(fakes.mode)
         stack.enter_context(_Dispatch(writer))
@@ -110,6 +112,13 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Compiled parts as they are written. Under a mode of ours dynamo would skip them, and all others after that."""
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+        yield
 
 
 @contextmanager
