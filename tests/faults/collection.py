@@ -19,8 +19,11 @@ from . import (
     language,
     later,
     mixed,
+    pictures,
     research,
     science,
+    sequences,
+    simulations,
     students,
     training_later,
     training_more,
@@ -43,6 +46,7 @@ BLIND: tuple[Program, ...] = tuple(
     for module in (
         *(vision, language, science, mixed, students, everyday),
         *(generative, attending, forums, industry, research, engineers),
+        *(pictures, sequences, simulations),
     )
     for program in programs_of(module)
 )

@@ -224,8 +224,8 @@ def _unregistered(look: Look) -> Iterator[Finding]:
         where,
         None,
         (Evidence("layers whose weights are no parameters of the model", float(len(found)), 0.0, 0.0, _EXACT),),
-        f"the forward calls {found[0].op} with weights of shape {strays[0].shape} that model.parameters() does not have: "
-        "the layer stands in a plain list or dict",
+        f"the forward calls {found[0].op} with weights of shape {strays[0].shape} that model.parameters() lacks: the "
+        "layer stands in a plain list or dict",
         "keep layers in torch.nn.ModuleList or ModuleDict",
         "# layers = torch.nn.ModuleList(layers)",
     )
