@@ -180,7 +180,7 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
     joins = [p for p in path if p.kind is Kind.JOIN]
     if factor > STACK and len(norms) >= 10 and not joins:
         yield _stack(look, norms, factor)
-    elif (both_ways := _over_joins(joins)) > FAR:
+    elif (both_ways := _over_joins(look, joins)) > FAR:
         if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
             yield _residual(look, joins, rms(joins[-1]) / rms(joins[0]), both_ways)
     elif factor > FAR:
@@ -356,9 +356,10 @@ def _stack(look: Look, norms: Sequence[Place], factor: float) -> Finding:
     )
 
 
-def _over_joins(joins: Sequence[Place]) -> float:
-    """Forward × backward over a stream that grows from join to join; 0 for one that does not."""
-    if len(joins) < _JOINS or not rms(joins[0]) or _growth(joins) <= _GROWTH:
+def _over_joins(look: Look, joins: Sequence[Place]) -> float:
+    """Forward × backward over a stream that grows from join to join; 0 for one that does not, or that norms part."""
+    one = any(all(join in piece for join in joins) for piece in segments(look.trunk))
+    if len(joins) < _JOINS or not one or not rms(joins[0]) or _growth(joins) <= _GROWTH:
         return 0.0
     ahead, behind = gradient_norm(joins[0]), gradient_norm(joins[-1])
     return rms(joins[-1]) / rms(joins[0]) * ahead / behind if ahead and behind else 0.0
