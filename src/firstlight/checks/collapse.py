@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 
 from ..graphs import Role
-from ..graphs.ops import MATMULS
-from ..graphs.walks import data_of
+from ..graphs.ops import MATMULS, SUMS, VIEWS
+from ..graphs.tape import Flow
+from ..graphs.walks import backward, data_of
 from ..initializers import Normal
 from ..plans import Plan
 from ..probes.records import Kind, Place
@@ -20,6 +21,7 @@ ALIKE, SAME = 1e-4, 1e-6  # share of the signal that tells samples apart: a warn
 _ASKING = frozenset({str(Role.QUERY), str(Role.KEY), str(Role.ATTENTION)})
 _USUAL = 2.5  # σ² · fan_in of every usual rule lies below
 _MAPS = 4  # weights that may stand right before an attention: q, k, v and what the positions bring
+_SAME_WAY = 0.9  # cosine of two samples' attention
 FOCUSED, ONE_KEY = 0.3, 0.1  # H / log T of attention: a warning, an error
 
 
@@ -141,7 +143,8 @@ def _attention(look: Look) -> Iterator[Finding]:
     """The entropy of attention at the start, relative to log T.
 
     Logits of standard deviation s leave H / log T ≈ 1 − s²/(2 log T): a good start is near one. Bounds: 0.3 (warning),
-    0.1 (error, nearly one key a query, where the softmax passes no gradient; Zhai et al. 2023, arXiv 2303.06296).
+    0.1 (error, nearly one key a query, where the softmax passes no gradient; Zhai et al. 2023, arXiv 2303.06296). A
+    bias of positions that alone decides, so that all samples look the same way, is no fault of queries and keys.
     """
     for place in look.light.places:
         seen = place.forward
@@ -150,7 +153,7 @@ def _attention(look: Look) -> Iterator[Finding]:
         if seen is None or seen.entropy is None or seen.entropy >= FOCUSED:
             continue
         alone = len(place.shape) < 3 and not _reads_memory(look, place)
-        if place.kind is Kind.SOFTMAX and (alone or _is_last(look, place)):
+        if place.kind is Kind.SOFTMAX and (alone or _is_last(look, place) or _is_by_position(look, place)):
             continue
         before = _asked_by(look, place)
         yield Finding(
@@ -189,6 +192,16 @@ def _asked_by(look: Look, place: Place) -> Place:
 def _near(look: Look, place: Place) -> list[Place]:
     """The last weight places before an attention: its own maps."""
     return [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
+
+
+def _is_by_position(look: Look, softmax: Place) -> bool:
+    """Whether attention is much the same for all samples, and its logits are given a bias that no sample makes."""
+    tape, seen = look.tape, softmax.forward
+    if tape is None or softmax.node is None or seen is None or (seen.cosine or 0.0) < _SAME_WAY:
+        return False
+    behind = backward(tape, softmax.node, lambda n: n.op in VIEWS | SUMS | {"softmax"}, limit=20)
+    added = (o.ref for n in behind if n.op in SUMS for o in n.operands)
+    return any(tape[ref.node].flow is Flow.WEIGHTS and sum(n != 1 for n in ref.shape) > 1 for ref in added)
 
 
 def _reads_memory(look: Look, softmax: Place) -> bool:

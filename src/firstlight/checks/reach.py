@@ -18,6 +18,7 @@ _LAYERS = words(
     "Linear Bilinear Embedding EmbeddingBag Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
     "LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention NonDynamicallyQuantizableLinear"
 )
+_OF_NORMS = frozenset({str(Role.NORM_SCALE), str(Role.NORM_SHIFT)})
 _TOLD = 64  # values from which a draw can be told
 _UNDERFLOW = 1e-30  # E[g²] from which one more layer may end below float32's range
 
@@ -202,7 +203,10 @@ def _is_unread(look: Look, weight: Weight) -> bool:
     measured = any(p.forward is not None and p.kind is Kind.WEIGHT for p in look.light.places)
     if not measured or look.light.analytic or weight.reached is not False:
         return False
-    beside = look.weights.get(f"{weight.name.rpartition('.')[0]}.weight")  # a bias is read where its weight is
+    home = weight.name.rpartition(".")[0]
+    if weight.role in _OF_NORMS:  # of a layer that was dropped as a whole
+        return bool(home) and not any(p.module == home or p.module.startswith(f"{home}.") for p in look.light.places)
+    beside = look.weights.get(f"{home}.weight")  # a bias is read where its weight is
     return any(w is not None and w.role in WEIGHTS and _place(look, w.name) is None for w in (weight, beside))
 
 

@@ -136,10 +136,10 @@ def _grown_aside(look: Look) -> Finding | None:
     if arriving is None or start is None or look.light.of(Kind.NORM):
         return None
     weights = [p for p in look.light.of(Kind.WEIGHT) if p.index < arriving.index and rms(p) > 0]
-    path = [start, *weights, arriving]
-    if not weights or not rms(start) > 0 or rms(arriving) < 3 * rms(start):
+    loops = len({p.weight for p in weights}) < len(weights) or any(p.calls > 1 for p in weights)
+    if not weights or loops or not rms(start) > 0 or rms(weights[-1]) < 3 * rms(start):
         return None
-    return _chain(look, path, rms(arriving) / rms(start))
+    return _chain(look, [start, *weights], rms(weights[-1]) / rms(start))
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
