@@ -171,8 +171,15 @@ def _attention(look: Look) -> Iterator[Finding]:
 
 
 def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | str:
-    """Usual weights whose collapse no draw of their own scale mends get T5's queries: the model leaves √d out."""
+    """Queries, or what makes the logits, smaller by as much as these are too wide: to a standard deviation of one.
+
+    Where that is not known, usual weights whose collapse no draw of their own scale mends get T5's queries: the model
+    leaves √d out.
+    """
     near = _near(look, place)
+    narrower = _narrower(look, place, near, before)
+    if narrower:
+        return overridden(look.light, narrower, "logits of unit variance, as measured: Zhai et al. 2023")
     queries = [w for p in near if (w := look.weight_of(p)) is not None and w.role == str(Role.QUERY)]
     if not queries or any(look.gain_of(p) > _USUAL for p in near) or not place.shape:
         return replanned(look.light, before.parameters)
@@ -181,6 +188,20 @@ def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | st
     width = max(query.fan_out / heads, 1.0)
     std = math.sqrt(1 / (query.fan_in * width))
     return overridden(look.light, {query.name: Normal(std=std)}, "attention without 1/√d: Raffel et al. 2020, T5")
+
+
+def _narrower(look: Look, place: Place, near: list[Place], before: Place) -> dict[str, Normal]:
+    """For each weight to redraw, its standard deviation over that of the logits; one stack of q and k counts twice."""
+    width = None if place.forward is None else place.forward.logits
+    if width is None or width <= 1:
+        return {}
+    asking = [w for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING and w.std > 0]
+    queries = [w for w in asking if w.role == str(Role.QUERY)][-1:]
+    stacks = [w for w in asking if w.role == str(Role.ATTENTION)][-1:]
+    own = look.weight_of(before)
+    alone = [own] if own is not None and own.std > 0 else []
+    chosen, power = (queries, 1.0) if queries else (stacks, 0.5) if stacks else (alone, 1.0)
+    return {w.name: Normal(std=w.std / width**power) for w in chosen}
 
 
 def _asked_by(look: Look, place: Place) -> Place:

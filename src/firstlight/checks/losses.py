@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..graphs import Role
 from ..graphs.ops import words
-from ..initializers import Constant, Normal, Zeros
+from ..initializers import Constant, Initializer, Normal, Zeros
 from ..plans import Plan
 from ..probes.records import Kind, Loss, Place, Values, Weight
 from .looking import REGRESSIONS, TABLES, Look, rms, where_of
@@ -207,7 +207,7 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
             evidence,
             f"{bias.name} reaches {bias.largest:.3g}, so all samples are given the same wrong answer",
             "start the output bias at zero, or at the log of the classes' shares",
-            overridden(look.light, {bias.name: Zeros()}, "no class is favoured"),
+            overridden(look.light, {bias.name: _prior(loss)}, "the targets' prior"),
         )
         return
     arriving = look.before(head)
@@ -308,6 +308,12 @@ def _offset(look: Look, given: Values, wanted: Values) -> Iterator[Finding]:
         "start the output bias at the targets' mean",
         overridden(look.light, {w.name: Constant(wanted.mean) for w in biases}, "the mean of the targets"),
     )
+
+
+def _prior(loss: Loss) -> Initializer:
+    """The log-odds of a binary target's share; zero for several classes, which no one number favours rightly."""
+    share = 0.0 if loss.targets is None or loss.op != "binary_cross_entropy_with_logits" else loss.targets.mean
+    return Constant(math.log(share / (1 - share))) if 0 < share < 1 else Zeros()
 
 
 def _output_biases(look: Look) -> list[Weight]:

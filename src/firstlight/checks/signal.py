@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from ..graphs import Role
 from ..graphs.ops import words
 from ..graphs.tape import Flow
 from ..graphs.walks import backward, is_weight_call
-from ..initializers import Constant
+from ..initializers import Constant, Normal
 from ..probes.records import Kind, Place
 from .cures import cure, described
 from .looking import TABLES, Look, gradient_norm, rms, segments, where_of
@@ -27,6 +28,7 @@ BOTH, BOTH_LOST = 1e-4, 1e-8  # the same for forward times backward, where both 
 TABLE = 30.0  # rms of an embedding's rows that no norm follows
 STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
 _JOINS, _GROWTH = 4, 1.5
+_USUAL = (0.3, 2.5)  # σ² · fan_in of the usual rules: what grows behind them grows by something else
 _YANG = 1.211
 _SCALED = 10.0  # a factor from which a difference is meant: the model scales its inputs, the first layer is drawn apart
 _SMALLEST = 1e-45  # a gradient below float32's range is zero
@@ -135,11 +137,17 @@ def _grown_aside(look: Look) -> Finding | None:
     start = next(iter(look.light.of(Kind.INPUT)), None)
     if arriving is None or start is None or look.light.of(Kind.NORM):
         return None
-    weights = [p for p in look.light.of(Kind.WEIGHT) if p.index < arriving.index and rms(p) > 0]
-    loops = len({p.weight for p in weights}) < len(weights) or any(p.calls > 1 for p in weights)
-    if not weights or loops or not rms(start) > 0 or rms(weights[-1]) < 3 * rms(start):
+    weights = _aside(look, start, arriving)
+    if not weights or not rms(start) > 0 or rms(weights[-1]) < 3 * rms(start):
         return None
     return _chain(look, [start, *weights], rms(weights[-1]) / rms(start))
+
+
+def _aside(look: Look, start: Place, end: Place) -> list[Place]:
+    """The weights between two places, on the trunk or off it, where none of them runs again."""
+    found = [p for p in look.light.of(Kind.WEIGHT) if start.index < p.index <= end.index and rms(p) > 0]
+    loops = len({p.weight for p in found}) < len(found) or any(p.calls > 1 for p in found)
+    return [] if loops or any(p.kind is Kind.JOIN for p in look.light.places[start.index : end.index]) else found
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
@@ -233,6 +241,9 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     """The finding for a piece of the trunk that shrinks or grows: its first or its only culprit."""
     growing = factor > 1
     place, alone = _culprit(path)
+    if growing and alone and len(aside := _aside(look, path[0], place)) > 1:
+        path = [path[0], *aside]
+        place, alone = _culprit(path)
     layers = [p for p in path if p.kind is Kind.WEIGHT]
     joins = [p for p in path if p.kind is Kind.JOIN]
     rate = factor ** (2 / max(len(path) - 1, 1))
@@ -261,6 +272,8 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         cause = f"all {len(layers)} layers {verb} the signal, from {where_of(place)} on: {described(weight)}"
         names = [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]
     remedy, repair = cure(look, weight, names)
+    if growing and not alone and weight is not None and _USUAL[0] < weight.gain < _USUAL[1]:
+        repair = overridden(look.light, _levelled(look, path), "what each layer makes larger, as measured, taken out")
     return Finding(
         code,
         Severity.ERROR if lost or (not growing and _stalls(look, factor)) else Severity.WARNING,
@@ -271,6 +284,12 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         remedy,
         repair,
     )
+
+
+def _levelled(look: Look, path: Sequence[Place]) -> dict[str, Normal]:
+    """Weights smaller by what their output is larger than the one before: growth that is none of theirs (sums)."""
+    steps = [(before, place, look.weight_of(place)) for before, place in pairwise(path)]
+    return {w.name: Normal(std=w.std * rms(a) / rms(b)) for a, b, w in steps if w is not None and w.std > 0}
 
 
 def _stalls(look: Look, forward: float) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from ..graphs import Role
 from ..initializers import Ones
 from ..probes.records import Kind, Place, Weight
-from .looking import RECURRENT, Look, rms, where_of
+from .looking import RECURRENT, WEIGHTS, Look, rms, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
 
 MORE_DEAD = 0.25  # beyond the expected share: a warning
 FLAT, MOSTLY_FLAT = 0.25, 0.5  # share of saturated values: a warning, an error
+_WIDE = 4.0  # σ² · fan_in beyond every usual rule before a tanh
 _FEWEST_UNITS, _FEWEST_ROWS = 8, 16
 _FEW_DIRECTIONS = 3.0  # effective rank of what arrives
 _SIGMOID_FLAT, _TANH_FLAT = 4.357, 2.178  # |z| where φ' falls below 5 % of its maximum
@@ -140,7 +141,7 @@ def _saturated(look: Look) -> Iterator[Finding]:
             if by_bias and bias is not None
             else f"{where_of(before)} gives arguments of rms {rms(before):.3g}{_of_weight(weight)}",
             "set the bias to zero" if by_bias else "draw the weights so that the argument has unit variance",
-            replanned(look.light, _all_before_saturation(look)),
+            replanned(look.light, _all_before_saturation(look, place)),
         )
         return
 
@@ -149,12 +150,14 @@ def _of_weight(weight: Weight | None) -> str:
     return "" if weight is None else f": σ² · fan_in = {weight.gain:.3g}"
 
 
-def _all_before_saturation(look: Look) -> list[str]:
-    """The parameters of every weight whose activation saturates."""
+def _all_before_saturation(look: Look, own: Place) -> list[str]:
+    """The parameters of every weight whose activation saturates, and of those as large that meet the same one."""
     found: list[str] = []
-    for place in look.trunk:
+    for place in (*look.trunk, own):
         if place.forward is not None and (place.forward.saturated or 0.0) > FLAT:
             found += look.weight_before(place).parameters
+    meeting = {own.op, "sigmoid"} if own.op == "tanh" else {own.op}
+    found += [w.name for w in look.light.weights if w.role in WEIGHTS and w.meets in meeting and w.gain > _WIDE]
     weight = None if look.head is None else look.weight_of(look.head)
     if look.head is not None and weight is not None and weight.gain > 10:
         found += look.head.parameters  # drawn as the body was, it would be as much too large

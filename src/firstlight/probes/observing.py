@@ -31,7 +31,7 @@ from ..graphs.ops import (
     words,
 )
 from ..graphs.structure import slots
-from .attentions import attention_entropy
+from .attentions import attention_focus
 from .following import Follower, Visit, first_tensor
 from .kinds import kind_by_name
 from .losses import LOSSES, LossCall, read_loss
@@ -41,7 +41,7 @@ from .statistics import (
     Form,
     Limits,
     backward_statistics,
-    entropy,
+    focus,
     form_of,
     forward_statistics,
     looked,
@@ -85,6 +85,7 @@ class Seen:
     occurrence: int
     forward: Forward | None = None
     entropy: float | None = None
+    logits: float | None = None
     backward: Backward | None = None
     calls: int = 1
     hooked: bool = False
@@ -160,7 +161,7 @@ class Observer(TorchFunctionMode):
             self._backward.settle()
         for seen in self.found.places:
             if seen.forward is not None and seen.entropy is not None:
-                seen.forward = replace(seen.forward, entropy=seen.entropy)
+                seen.forward = replace(seen.forward, entropy=seen.entropy, logits=seen.logits)
 
     def left(self, visit: Visit, module: nn.Module, out: object) -> None:
         """A module returned: one that hides its calls (scripted, a kernel of its own) is a place itself."""
@@ -297,11 +298,13 @@ class Observer(TorchFunctionMode):
             return
         if kind is Kind.SOFTMAX:
             axis = kwargs.get("dim", args[1] if len(args) > 1 else -1)
-            logs = out if op == "log_softmax" else out.detach().log()
-            seen.entropy = entropy(logs, axis if isinstance(axis, int) else -1)
+            axis = axis if isinstance(axis, int) else -1
+            with self.aside():
+                logs = out.detach() if op == "log_softmax" else read[0].detach().log_softmax(axis)
+                seen.entropy, seen.logits = focus(logs, axis)
         elif op in ATTENTION or op == _MHA:
             with self.aside():
-                seen.entropy = attention_entropy(op, args, kwargs)
+                seen.entropy, seen.logits = attention_focus(op, args, kwargs)
 
     def _place(
         self,

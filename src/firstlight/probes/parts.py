@@ -53,6 +53,7 @@ class Forward:
         count: how many values the whole tensor has.
         saturated: the share of values where |φ'| is below 5 % of its maximum; ``None`` where φ does not saturate.
         entropy: of a softmax, H / log T, the mean over its rows; ``None`` elsewhere.
+        logits: the standard deviation of its argument over a row, where the entropy is below ½; ``None`` elsewhere.
         effective_rank: (tr G)² / tr G² of the Gram matrix G of up to 64 rows: 1 where all rows point one way.
         ranked: of how many rows that is (its upper bound, with the units).
         cosine: the mean cosine between two samples; ``None`` with one sample.
@@ -72,6 +73,7 @@ class Forward:
     count: int
     saturated: float | None = None
     entropy: float | None = None
+    logits: float | None = None
     effective_rank: float | None = None
     ranked: int = 0
     cosine: float | None = None

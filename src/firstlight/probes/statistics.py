@@ -284,6 +284,28 @@ def flat_part(op: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
     return _SATURATES.get(op)
 
 
+_FOCUSED = 0.5  # entropy below which it is asked how wide the logits are
+_MASKED = -1e4  # what is below is hidden by a mask
+
+
+def focus(logarithms: torch.Tensor, axis: int) -> tuple[float | None, float | None]:
+    """The entropy of softmax rows given as log p, and how wide the logits are where that is low."""
+    found = entropy(logarithms, axis)
+    return found, None if found is None or found >= _FOCUSED else _width(logarithms, axis)
+
+
+def _width(logarithms: torch.Tensor, axis: int) -> float | None:
+    """The standard deviation over a row, the root of the mean square over rows; log p is a logit but for a constant."""
+    x = logarithms.detach().movedim(axis, -1).float().reshape(-1, logarithms.shape[axis])
+    x = x[: max(1, LARGEST // x.shape[-1])]
+    open_ = x > _MASKED
+    counts = open_.sum(-1, keepdim=True)
+    x = torch.where(open_, x, 0.0)
+    spread = torch.where(open_, x - x.sum(-1, keepdim=True) / counts.clamp_min(1), 0.0).square().sum(-1)
+    several = counts[:, 0] > 1
+    return float((spread[several] / counts[several, 0]).mean().sqrt()) if bool(several.any()) else None
+
+
 def entropy(logarithms: torch.Tensor, axis: int) -> float | None:
     """H / log T of softmax rows given as log p, the mean over rows; T counts the entries that any sample may use."""
     x = logarithms.detach().movedim(axis, -1).float()
