@@ -434,3 +434,32 @@ def test_one_unit_has_no_direction() -> None:
     place = next(p for p in light if p.op == "conv1d")
     assert place.forward is not None
     assert place.forward.position_cosine is None
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_width_of_logits_is_measured_where_attention_is_narrow(fused: bool) -> None:
+    class Attends(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(32, 32, bias=False) for _ in range(3))
+            self.scale = scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.q(x), self.k(x), self.v(x)
+            if fused:
+                mask = torch.zeros(16, dtype=torch.bool).index_fill(0, torch.arange(12), True).expand(16, 16)
+                return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+            logits = q @ k.transpose(1, 2) * self.scale
+            return logits.index_fill(2, torch.arange(12, 16), -1e9).softmax(-1) @ v
+
+    torch.manual_seed(0)
+    x, model = torch.randn(8, 16, 32), Attends(20.0)
+    op = "scaled_dot_product_attention" if fused else "softmax"
+    place = next(p for p in measure(model, x) if p.op == op)
+    logits = (model.q(x) @ model.k(x).transpose(1, 2) * 20.0)[:, :, :12]
+    assert place.forward is not None
+    assert place.forward.logits == pytest.approx(logits.var(-1, correction=0).mean().sqrt().item(), rel=1e-4)
+    model.scale = 0.1
+    place = next(p for p in measure(model, x) if p.op == op)
+    assert place.forward is not None
+    assert place.forward.logits is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise, takewhile
@@ -62,7 +63,7 @@ def _fans(look: Look) -> Iterator[Finding]:
     say that it is one number for all. A stack of gates, read turn after turn, has a rule of its own. A norm behind the
     weight undoes its scale, also where another linear map stands between (a separable convolution): no finding.
     """
-    matches = {w.name: match for w in look.light.weights if (match := _misread(_pooled(w, look))) is not None}
+    matches = {w.name: match for w in _pooled(look.light.weights) if (match := _misread(w)) is not None}
     matches = {n: match for n, match in matches.items() if not (_is_undone(look, n) or _makes_gates(look, n))}
     for weight in look.light.weights:
         match = matches.get(weight.name)
@@ -113,15 +114,18 @@ def _makes_gates(look: Look, name: str) -> bool:
     return weight is not None and weight.meets in ("sigmoid", "tanh") and sum(p.calls for p in places) >= _CHAIN
 
 
-def _pooled(weight: Weight, look: Look) -> Weight:
-    """The weight with the moments of all of its form, where one σ made them: small filters tell little one by one."""
-    form = (weight.role, weight.shape, weight.fan_in, weight.fan_out, weight.normalized)
-    alike = [w for w in look.light.weights if (w.role, w.shape, w.fan_in, w.fan_out, w.normalized) == form]
-    count = sum(w.count for w in alike)
-    mean = sum(w.mean * w.count for w in alike) / max(count, 1)
-    second = sum(w.second * w.count for w in alike) / max(count, 1)
-    one = all(abs(w.second - second) <= _ERRORS * math.sqrt(2 / max(w.count, 1)) * second for w in alike)
-    return replace(weight, mean=mean, second=second, count=count) if one else weight
+def _pooled(weights: Iterable[Weight]) -> Iterator[Weight]:
+    """Each weight with the moments of all of its form, where one σ made them: small filters tell little one by one."""
+    forms: dict[tuple[object, ...], list[Weight]] = defaultdict(list)
+    for w in weights:
+        if w.role in _ONE_MAP:
+            forms[w.role, w.shape, w.fan_in, w.fan_out, w.normalized].append(w)
+    for alike in forms.values():
+        count = max(sum(w.count for w in alike), 1)
+        mean = sum(w.mean * w.count for w in alike) / count
+        second = sum(w.second * w.count for w in alike) / count
+        one = all(abs(w.second - second) <= _ERRORS * math.sqrt(2 / max(w.count, 1)) * second for w in alike)
+        yield from (replace(w, mean=mean, second=second, count=count) if one else w for w in alike)
 
 
 def _by_one_std(weight: Weight, weights: Iterable[Weight]) -> bool:
