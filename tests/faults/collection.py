@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import (
     attending,
+    cameras,
+    dynamics,
     engineers,
     everyday,
     faulty_outputs,
@@ -16,8 +18,10 @@ from . import (
     generative,
     healthy,
     industry,
+    laboratories,
     language,
     later,
+    media,
     mixed,
     pictures,
     research,
@@ -25,6 +29,8 @@ from . import (
     sequences,
     simulations,
     students,
+    tables,
+    texts,
     training_later,
     training_more,
     vision,
@@ -46,7 +52,8 @@ BLIND: tuple[Program, ...] = tuple(
     for module in (
         *(vision, language, science, mixed, students, everyday),
         *(generative, attending, forums, industry, research, engineers),
-        *(pictures, sequences, simulations),
+        *(pictures, sequences, simulations, cameras, texts, dynamics),
+        *(media, tables, laboratories),
     )
     for program in programs_of(module)
 )

@@ -36,12 +36,13 @@ _MENDED = words(
     "nf-resnet-undamped siren-omega-only-in-first key-value-memory-unscaled prototypical-network-minus-lost "
     "freezing-by-too-short-a-name unix-time-as-a-column factors-filled-with-a-constant ensemble-members-in-a-list "
     "deeponet-layernorm-over-the-one-coordinate gcn-sums-over-the-neighbours piano-prior-with-its-sign-lost "
-    "deviation-of-silence"
+    "deviation-of-silence dice-coefficient-returned-as-the-loss rounding-without-a-straight-through-gradient "
+    "instance-norm-behind-global-pooling from-pretrained-freezes-the-users fourier-operator-through-data"
 )
 _LET_BE = words(
     "ok-angular-margin-over-cosines ok-ensemble-of-risk-networks ok-linear-forecast-from-the-mean ok-hash-grid "
     "ok-egnn-small-steps ok-key-value-memory ok-subpixel-super-resolution-with-icnr-and-zero-last "
-    "ok-lstm-by-hand-keras-layout"
+    "ok-lstm-by-hand-keras-layout ok-vocoder-with-weight-norm ok-lora-from-zero"
 )
 _BY_NAME = {p.name: p for p in (*BLIND, *FAULTY, *HEALTHY, *FRESH, *LATER)}
 
@@ -100,8 +101,9 @@ def test_the_collection_is_as_large_as_it_should_be():
 def test_every_faulty_program_says_what_is_right_and_has_its_twin():
     for program in (*FAULTY, *(p for p in BLIND if p.faults)):
         assert program.faults <= set(CATALOGUE), program.name
-        assert program.twin is not None, program.name
-        assert isinstance(program.twin, Program)
+        if program.faults == {"over-fitting"} and program.twin is None:
+            continue  # of too few examples nothing healthy is made but by more of them
+        assert isinstance(program.twin, Program), program.name
         assert not program.twin.faults
 
 

@@ -64,7 +64,7 @@ def rules(look: Look) -> Iterator[Finding]:
 
 def _of_origin(look: Look, origin: Origin) -> Iterator[Finding]:
     place = None if origin.place is None else look.light.places[origin.place]
-    where = origin.name or origin.module or origin.op
+    where = origin.name or origin.module or (origin.op if place is None else look.name_of(place))
     position = None if place is None else place.position
     cure = next((text for word, text in _CURES.items() if word in origin.op), "")
     if origin.what == "backward":

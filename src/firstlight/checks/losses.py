@@ -45,6 +45,7 @@ def rules(look: Look) -> Iterator[Finding]:
         yield from _reduction(look, loss)
         yield from _sign(loss)
         yield from _likelihood(look, loss)
+        yield from _score(loss)
         yield from _falls(loss)
         yield from _start(look, loss)
 
@@ -135,6 +136,20 @@ def _likelihood(look: Look, loss: Loss) -> Iterator[Finding]:
         )
 
 
+def _score(loss: Loss) -> Iterator[Finding]:
+    """A score from 0 to 1 that is minimized: a hand-written loss that is near 1 where the outputs say the targets."""
+    if loss.agreement is not None:
+        yield at_the_end(
+            "flipped-loss",
+            "loss",
+            Severity.ERROR,
+            (Evidence("the loss of right answers − of wrong ones", loss.agreement, 0.0, -1.0, _EXACT),),
+            "it is a score, highest where the outputs say the targets, and training lowers it",
+            "minimize one minus the score",
+            "# loss = 1 - score",
+        )
+
+
 def _falls(loss: Loss) -> Iterator[Finding]:
     """A hand-written loss that the outputs can lower without end: a likelihood of turned sign.
 
@@ -212,13 +227,11 @@ def _start(look: Look, loss: Loss) -> Iterator[Finding]:
         return
     arriving = look.before(head)
     weight = look.weight_of(head)
-    if (
-        weight is not None
-        and arriving is not None
-        and arriving.kind is Kind.NORM
-        and _NORMALIZED & {*look.through(weight)}
-    ):
-        return  # cosines, whose scale the loss has chosen
+    if weight is not None and not weight.trainable:
+        return  # loaded for another task, and kept
+    cosines = weight is not None and _NORMALIZED & {*look.through(weight)}
+    if cosines and arriving is not None and arriving.kind is Kind.NORM:
+        return  # the loss has chosen their scale
     own = 1.0 if weight is None else math.sqrt(weight.second * max(weight.fan_in, 1.0))
     if arriving is not None and rms(arriving) > max(own, _LARGE):
         grown = grown_body(look)

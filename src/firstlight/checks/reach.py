@@ -159,7 +159,7 @@ def _flat(look: Look) -> Iterator[Finding]:
         yield Finding(
             "no-gradient",
             Severity.ERROR,
-            where_of(place),
+            look.name_of(place),
             place.position,
             (Evidence("share of the gradient that is exactly zero", place.backward.zeros, 1.0, 0.0, _EXACT),),
             f"between {where_of(place)} and {where_of(behind)} stands a call whose derivative is zero everywhere: "
@@ -204,10 +204,19 @@ def _is_unread(look: Look, weight: Weight) -> bool:
     if not measured or look.light.analytic or weight.reached is not False:
         return False
     home = weight.name.rpartition(".")[0]
+    if _is_complex(look, weight):
+        return False
     if weight.role in _OF_NORMS:  # of a layer that was dropped as a whole
         return bool(home) and not any(p.module == home or p.module.startswith(f"{home}.") for p in look.light.places)
     beside = look.weights.get(f"{home}.weight")  # a bias is read where its weight is
     return any(w is not None and w.role in WEIGHTS and _place(look, w.name) is None for w in (weight, beside))
+
+
+def _is_complex(look: Look, weight: Weight) -> bool:
+    """Whether complex numbers are made with it (spectral filters), which are no places: it is read all the same."""
+    tape, graph = look.tape, look.light.graph
+    uses = () if tape is None or graph is None else (p.uses for p in graph.parameters if p.name == weight.name)
+    return tape is not None and any(d.is_complex for found in uses for u in found for d in tape[u.node].dtypes)
 
 
 def _unregistered(look: Look) -> Iterator[Finding]:
@@ -245,6 +254,10 @@ def _frozen(look: Look) -> Iterator[Finding]:
     weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
     known = [look.weights[n] for n in weights if n in look.weights and look.weights[n].role in WEIGHTS | TABLES]
     frozen = [w for w in known if not w.trainable]
+    drawn = [w for w in frozen if w.role in TABLES and _is_normal_draw(w)]
+    if drawn and any(w.trainable and w.role in TABLES for w in known):
+        yield _frozen_at(look, drawn, "it holds a fresh draw, beside a table that trains: from_pretrained freezes")
+        return
     if not frozen or 2 * sum(w.count for w in frozen) > sum(w.count for w in known):
         return
     first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
@@ -253,19 +266,31 @@ def _frozen(look: Look) -> Iterator[Finding]:
     fresh = [] if amid else _fresh_behind(look, frozen)
     amid = amid or fresh
     if amid:
-        place = _place(look, amid[0].name)
-        yield Finding(
-            "frozen",
-            Severity.WARNING,
-            amid[0].name,
-            None if place is None else place.position,
-            (Evidence("frozen weights behind trained ones", float(len(amid)), 0.0, 0.0, _EXACT),),
-            "requires_grad is False, and its values are torch's own draw: a new layer was frozen with loaded ones"
-            if fresh
-            else "requires_grad is False, while layers before it train: it stays as it was drawn",
-            "if that is not meant, let it train: parameter.requires_grad_(True)",
-            "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, amid)),
-        )
+        fault = "its values are torch's own draw: a new layer was frozen with loaded ones"
+        yield _frozen_at(look, amid, fault if fresh else "layers before it train: it stays as it was drawn")
+
+
+def _frozen_at(look: Look, frozen: list[Weight], why: str) -> Finding:
+    place = _place(look, frozen[0].name)
+    return Finding(
+        "frozen",
+        Severity.WARNING,
+        frozen[0].name,
+        None if place is None else place.position,
+        (Evidence("frozen weights among trained ones", float(len(frozen)), 0.0, 0.0, _EXACT),),
+        f"requires_grad is False, and {why}",
+        "if that is not meant, let it train: parameter.requires_grad_(True)",
+        "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, frozen)),
+    )
+
+
+def _is_normal_draw(weight: Weight) -> bool:
+    """Whether a table's mean and largest value are those of n draws of N(0, σ²): within 4 standard errors of zero, and
+    within σ of σ √(2 log n). Learned vectors have common parts and longer tails."""
+    if weight.std <= 0 or weight.count < _TOLD:
+        return False
+    largest = weight.largest / weight.std - math.sqrt(2 * math.log(weight.count))
+    return abs(weight.mean) < 4 * weight.std / math.sqrt(weight.count) and abs(largest) < 1
 
 
 def _fresh_behind(look: Look, frozen: list[Weight]) -> list[Weight]:

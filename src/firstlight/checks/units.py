@@ -20,6 +20,7 @@ _FEW_DIRECTIONS = 3.0  # effective rank of what arrives
 _SIGMOID_FLAT, _TANH_FLAT = 4.357, 2.178  # |z| where φ' falls below 5 % of its maximum
 _TS = tuple((i + 0.5) / 50 for i in range(-400, 400))
 _DENSITIES = tuple(math.exp(-t * t / 2) for t in _TS)
+_ALIVE = (Kind.ACTIVATION, Kind.POOL)
 _CAN_DIE = ("relu", "relu6", "threshold", "clamp", "clamp_min", "hardtanh", "hardsigmoid", "hardswish")
 
 
@@ -79,6 +80,10 @@ def _dead(look: Look) -> Iterator[Finding]:
         surely = 0.5 + 3 * 0.5 / math.sqrt(seen.units)
         if not all_dead and seen.dead <= bound:
             continue
+        between = [p for p in look.light.places[before.index + 1 : place.index] if p.kind in _ALIVE]
+        if between and all_dead:
+            yield _emptied(between[-1], place)
+            return
         bias = look.bias_of(before)
         shifted = bias is not None and abs(bias.mean) > 3 * bias.std and bias.mean < 0
         cause = (
@@ -97,6 +102,21 @@ def _dead(look: Look) -> Iterator[Finding]:
             replanned(look.light, before.parameters),
         )
         return
+
+
+def _emptied(before: Place, place: Place) -> Finding:
+    """No weight's doing: what an activation or a pool gave was made zero or less before the next activation."""
+    return Finding(
+        "dead-units",
+        Severity.ERROR,
+        where_of(before),
+        place.position,
+        (Evidence("share of dead units", 1.0, 0.5, 0.0, "exact"),),
+        f"between {before.label} and {place.label} all values become zero or less: a norm over an axis of one entry, a "
+        "subtraction of themselves, or a product with zero",
+        "look at what is done to them there, and leave it out",
+        f"# look between {before.label} and {place.label}",
+    )
 
 
 def _expected_at(before: Place, rows: int) -> float:

@@ -39,6 +39,7 @@ class LossCall:
     Args:
         of_output: whether it was given an output of the model as it is, or a view of it.
         gave: its value, where it is one number.
+        agreement: of a score that is minimized, what it is worth to say the targets and not their contrary.
     """
 
     op: str
@@ -53,6 +54,7 @@ class LossCall:
     of_output: bool = False
     fall: float | None = None
     gave: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,30 @@ def residual(loss_fn: Callable[..., object], outputs: object, targets: object, v
         return None
 
 
+def reward(loss_fn: Callable[..., object], outputs: object, targets: object) -> LossCall | None:
+    """A hand-written loss that is a score from 0 to 1 (Dice, IoU): near 1 where the outputs say the targets.
+
+    Of targets of 0 and 1, outputs of ±40 say them or the contrary. ``None`` for what is no score of that kind.
+    """
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        return None
+    if (
+        outputs.shape != targets.shape
+        or not targets.is_floating_point()
+        or not bool(((targets == 0) | (targets == 1)).all())
+    ):
+        return None
+    try:
+        with torch.no_grad():
+            said = 80 * targets.detach().to(outputs.dtype) - 40
+            found: list[Any] = [loss_fn(said.clone(), targets), loss_fn(-said, targets)]
+        right, wrong = (float(v) for v in found)
+    except Exception:  # a loss of the user's own may refuse anything
+        return None
+    minimized = 0.9 <= right <= 1 + 1e-3 and -1e-3 <= wrong <= 0.5
+    return LossCall("", "", None, None, agreement=right - wrong) if minimized else None
+
+
 def loss_record(value: float, calls: list[LossCall]) -> Loss:
     """The record of a loss of this value: of the call given the model's outputs; its theory where one call made it."""
     if not calls:
@@ -147,6 +173,7 @@ def loss_record(value: float, calls: list[LossCall]) -> Loss:
         call.class_shares,
         call.fall,
         call.gave,
+        call.agreement,
     )
 
 

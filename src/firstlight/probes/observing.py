@@ -135,6 +135,8 @@ class Observer(TorchFunctionMode):
             else:
                 self._trails[slot.tensor] = Trail(False)
         self._parameters = names
+        plain = (s for s in held if not s.is_buffer and type(s.tensor) is nn.Parameter)
+        self._stored = {key: names[id(s.tensor)] for s in plain if (key := _address(s.tensor))}
         self._aliases = {s.name: names[id(s.tensor)] for s in held if not s.is_buffer}
 
     def put_inputs(self, inputs: object) -> None:
@@ -231,7 +233,8 @@ class Observer(TorchFunctionMode):
             return Trail(False, self._gathered(tensor))
         if tensor.grad_fn is not None or self.again or hasattr(tensor, "full_tensor"):
             return replace(self._behind(tensor), shard=shard_of(tensor))  # made out of sight, or distributed there
-        return Trail(False)
+        shared = self._stored.get(_address(tensor))
+        return Trail(False, () if shared is None else (shared,))  # parameter.data, and views of it
 
     def _behind(self, tensor: torch.Tensor) -> Trail:
         """What is known of the value that another one was made of out of sight: gathered, cut, or handed through."""
@@ -411,6 +414,12 @@ class Observer(TorchFunctionMode):
                 self._add_gradient(gradient, form, partial(setattr, seen, "backward"), shard)
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where a tensor's storage lies; 0 for one that has none."""
+    plain = type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided
+    return tensor.untyped_storage().data_ptr() if plain else 0
 
 
 def _unit(op: str, args: tuple[object, ...], read: list[torch.Tensor], trails: list[Trail], out: torch.Tensor) -> int:

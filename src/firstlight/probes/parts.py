@@ -267,6 +267,8 @@ class Loss:
         predictions, targets: what the call was given.
         class_shares: the share of each class in the targets, up to 1000 classes; () for a regression.
         called: what that call itself gave, where it gave one number, before the user's own factors and terms.
+        agreement: of a loss written by hand that is a score from 0 to 1, its value where the outputs say the targets
+            less that where they say the contrary; ``None`` for what is no score.
         fall: of a loss written by hand, the power of the distance with which it falls along its own gradient without
             end, the lowest of some samples; ``None`` where it ends, as it should, or is linear in the outputs.
     """
@@ -283,6 +285,7 @@ class Loss:
     class_shares: tuple[float, ...] = ()
     fall: float | None = None
     called: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from ..errors import ArgumentError, FirstlightError, ModelError
 from ..graphs.known import tensors_in
 from .following import Follower, first_tensor
-from .losses import endless, residual
+from .losses import endless, residual, reward
 from .observing import Observer
 from .parts import LossFunction
 from .statistics import Limits
@@ -134,7 +134,11 @@ def run_watched(
         value = None if projected else float(loss.detach())
         if value is not None and loss_fn is not None and not observer.found.losses and not whole:
             with observer.aside():
-                by_hand = residual(loss_fn, out, targets, value) or endless(loss_fn, out, targets)
+                by_hand = (
+                    residual(loss_fn, out, targets, value)
+                    or reward(loss_fn, out, targets)
+                    or endless(loss_fn, out, targets)
+                )
             observer.found.losses += [by_hand] if by_hand else []
         wanted = shards if whole else trainable(model)
         if not (loss.requires_grad and wanted):
