@@ -83,6 +83,19 @@ def gpt() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 START, DENSE_FOR = 150, 5.0
 
 
+def _steps(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, adam: torch.optim.Optimizer, w: fl.Watch | None, n: int
+) -> None:
+    """So many steps of a training, watched or not."""
+    for _ in range(n):
+        loss = F.cross_entropy(model(x), y)
+        if w is not None:
+            w.step(loss)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+
 def cost(
     make: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]], seconds: float
 ) -> tuple[float, float, int, float]:
@@ -95,13 +108,7 @@ def cost(
 
         def block(w: fl.Watch | None, n: int) -> float:
             started = time.process_time()
-            for _ in range(n):
-                loss = F.cross_entropy(model(x), y)
-                if w is not None:
-                    w.step(loss)
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
+            _steps(model, x, y, adam, w, n)
             return time.process_time() - started
 
         return model, adam, block
@@ -136,13 +143,7 @@ def parts(
 
     def block(n: int, w: fl.Watch | None) -> float:
         started = time.thread_time()
-        for _ in range(n):
-            loss = F.cross_entropy(model(x), y)
-            if w is not None:
-                w.step(loss)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
+        _steps(model, x, y, adam, w, n)
         return (time.thread_time() - started) / n
 
     every, n, ends = 4, 24, time.perf_counter() + seconds
