@@ -601,12 +601,17 @@ class _Unscaled(nn.Module):
         return self.head((logits.softmax(-1) @ self.v(x)).mean(1))
 
 
-def test_attention_without_its_root_gets_queries_as_t5_draws_them():
+def test_attention_without_its_root_is_told_to_take_it():
+    """Usual weights are not at fault; large ones are drawn so that the logits' measured width becomes one."""
     torch.manual_seed(0)
     model, x = _Unscaled(), torch.randn(32, 12, 64)
     y = torch.arange(32) % 10
     (found,) = fl.probe(model, x, y, F.cross_entropy).findings
     assert found.code == "attention-collapse"
+    assert "divide the logits" in found.fix()
+    with torch.no_grad():
+        model.q.weight.mul_(10)
+    (found,) = fl.probe(model, x, y, F.cross_entropy).findings
     fl.apply_(model, found.fix(), seed=0)
     assert float(model.q.weight.detach().std()) == pytest.approx(1 / 64, rel=0.1)
     assert fl.probe(model, x, y, F.cross_entropy).findings == ()

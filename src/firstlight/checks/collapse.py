@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 from ..graphs import Role
@@ -171,23 +170,19 @@ def _attention(look: Look) -> Iterator[Finding]:
 
 
 def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | str:
-    """Queries, or what makes the logits, smaller by as much as these are too wide: to a standard deviation of one.
+    """Code where the weights are usual, since the model then leaves its 1/√d out or multiplies by the root.
 
-    Where that is not known, usual weights whose collapse no draw of their own scale mends get T5's queries: the model
-    leaves √d out.
+    Else queries, or what makes the logits, smaller by as much as these are too wide: to a standard deviation of one.
     """
     near = _near(look, place)
+    asking = [p for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING] or [before]
+    width = None if place.forward is None else place.forward.logits
+    if width is not None and width > 1 and all(look.gain_of(p) <= _USUAL for p in asking):
+        return f"# in {place.label}: divide the logits by the root of the queries' width (they are {width:.3g} wide)"
     narrower = _narrower(look, place, near, before)
     if narrower:
         return overridden(look.light, narrower, "logits of unit variance, as measured: Zhai et al. 2023")
-    queries = [w for p in near if (w := look.weight_of(p)) is not None and w.role == str(Role.QUERY)]
-    if not queries or any(look.gain_of(p) > _USUAL for p in near) or not place.shape:
-        return replanned(look.light, before.parameters)
-    heads = place.shape[1] if len(place.shape) == 4 else 1
-    query = queries[-1]
-    width = max(query.fan_out / heads, 1.0)
-    std = math.sqrt(1 / (query.fan_in * width))
-    return overridden(look.light, {query.name: Normal(std=std)}, "attention without 1/√d: Raffel et al. 2020, T5")
+    return replanned(look.light, before.parameters)
 
 
 def _narrower(look: Look, place: Place, near: list[Place], before: Place) -> dict[str, Normal]:
@@ -211,8 +206,9 @@ def _asked_by(look: Look, place: Place) -> Place:
 
 
 def _near(look: Look, place: Place) -> list[Place]:
-    """The last weight places before an attention: its own maps."""
-    return [p for p in look.light.places[: place.index] if p.kind is Kind.WEIGHT][-_MAPS:]
+    """The last weight places before an attention, its own maps; itself where it holds them (torch's fused layer)."""
+    behind = place.index + bool(place.parameters)
+    return [p for p in look.light.places[:behind] if p.parameters and look.weight_of(p) is not None][-_MAPS:]
 
 
 def _is_by_position(look: Look, softmax: Place) -> bool:
