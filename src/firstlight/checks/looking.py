@@ -70,6 +70,10 @@ class Look:
         found = (self.weights.get(name) for name in place.parameters[1:])
         return next((w for w in found if w is not None and w.role in (str(Role.BIAS), str(Role.GATE_BIAS))), None)
 
+    def place_of(self, name: str) -> Place | None:
+        """The first place that reads a parameter."""
+        return next((p for p in self.light.places if name in p.parameters), None)
+
     def name_of(self, place: Place) -> str:
         """What a finding calls a place; that of a function which the model itself calls, by the weight before it."""
         return place.weight or place.module or where_of(self.weight_before(place))

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from ..initializers import Orthogonal
 from ..probes.records import Backward, Forward, Kind, Place
 from .cures import described
+from .growth import FAR, LOST
 from .looking import Look, rms
 from .records import Evidence, Finding, Severity
 from .repairs import overridden
-from .signal import FAR, LOST
 
 _TURNS = 4  # from which a call is a loop
 _PASCANU = "spectral radius 1: Pascanu et al. 2013, arXiv 1211.5063"

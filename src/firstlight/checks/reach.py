@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ from ..graphs import Role
 from ..graphs.ops import JOINS, VIEWS, words
 from ..graphs.walks import downstream
 from ..probes.records import Kind, Place, Weight
+from .freezing import frozen
 from .looking import TABLES, WEIGHTS, Look, where_of
 from .records import Evidence, Finding, Severity
 
@@ -19,7 +19,6 @@ _LAYERS = words(
     "LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention NonDynamicallyQuantizableLinear"
 )
 _OF_NORMS = frozenset({str(Role.NORM_SCALE), str(Role.NORM_SHIFT)})
-_TOLD = 64  # values from which a draw can be told
 _UNDERFLOW = 1e-30  # E[g²] from which one more layer may end below float32's range
 
 
@@ -29,13 +28,9 @@ def rules(look: Look) -> Iterator[Finding]:
     yield from _flat(look)
     yield from _unused(look)
     yield from _unregistered(look)
-    yield from _frozen(look)
+    yield from frozen(look)
     yield from _optimizer(look)
     yield from _untied(look)
-
-
-def _place(look: Look, name: str) -> Place | None:
-    return next((p for p in look.light.places if name in p.parameters), None)
 
 
 def _cut(look: Look) -> Iterator[Finding]:
@@ -45,7 +40,7 @@ def _cut(look: Look) -> Iterator[Finding]:
     if not lost:
         yield from _left(look)
         return
-    places = [p for w in lost if (p := _place(look, w.name)) is not None]
+    places = [p for w in lost if (p := look.place_of(w.name)) is not None]
     last = max(places, key=lambda p: p.index) if places else None
     behind = next(
         (p for p in look.light.places if last is not None and p.index > last.index and p.backward is not None), None
@@ -209,7 +204,7 @@ def _is_unread(look: Look, weight: Weight) -> bool:
     if weight.role in _OF_NORMS:  # of a layer that was dropped as a whole
         return bool(home) and not any(p.module == home or p.module.startswith(f"{home}.") for p in look.light.places)
     beside = look.weights.get(f"{home}.weight")  # a bias is read where its weight is
-    return any(w is not None and w.role in WEIGHTS and _place(look, w.name) is None for w in (weight, beside))
+    return any(w is not None and w.role in WEIGHTS and look.place_of(w.name) is None for w in (weight, beside))
 
 
 def _is_complex(look: Look, weight: Weight) -> bool:
@@ -244,102 +239,11 @@ def _unregistered(look: Look) -> Iterator[Finding]:
     )
 
 
-def _frozen(look: Look) -> Iterator[Finding]:
-    """A frozen weight among trained ones: some before it train, and most values train.
-
-    A frozen part that begins at the inputs is a backbone, or a target beside the trained network (a teacher, random
-    network distillation), and frozen majorities are adapters' hosts: these are meant.
-    """
-    order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
-    weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
-    known = [look.weights[n] for n in weights if n in look.weights and look.weights[n].role in WEIGHTS | TABLES]
-    frozen = [w for w in known if not w.trainable]
-    drawn = [w for w in frozen if w.role in TABLES and _is_normal_draw(w)]
-    if drawn and any(w.trainable and w.role in TABLES for w in known):
-        yield _frozen_at(look, drawn, "it holds a fresh draw, beside a table that trains: from_pretrained freezes")
-        return
-    if not frozen or 2 * sum(w.count for w in frozen) > sum(w.count for w in known):
-        return
-    first_trained = next((i for i, w in enumerate(known) if w.trainable), len(known))
-    fed = _behind_trained(look)
-    amid = [w for w in known[first_trained:] if not w.trainable and (fed is None or w.name in fed)]
-    fresh = [] if amid else _fresh_behind(look, frozen)
-    amid = amid or fresh
-    if amid:
-        fault = "its values are torch's own draw: a new layer was frozen with loaded ones"
-        yield _frozen_at(look, amid, fault if fresh else "layers before it train: it stays as it was drawn")
-
-
-def _frozen_at(look: Look, frozen: list[Weight], why: str) -> Finding:
-    place = _place(look, frozen[0].name)
-    return Finding(
-        "frozen",
-        Severity.WARNING,
-        frozen[0].name,
-        None if place is None else place.position,
-        (Evidence("frozen weights among trained ones", float(len(frozen)), 0.0, 0.0, _EXACT),),
-        f"requires_grad is False, and {why}",
-        "if that is not meant, let it train: parameter.requires_grad_(True)",
-        "\n".join(f'model.get_parameter("{name}").requires_grad_(True)' for name in _of_modules(look, frozen)),
-    )
-
-
-def _is_normal_draw(weight: Weight) -> bool:
-    """Whether a table's mean and largest value are those of n draws of N(0, σ²): within 4 standard errors of zero, and
-    within σ of σ √(2 log n). Learned vectors have common parts and longer tails."""
-    if weight.std <= 0 or weight.count < _TOLD:
-        return False
-    largest = weight.largest / weight.std - math.sqrt(2 * math.log(weight.count))
-    return abs(weight.mean) < 4 * weight.std / math.sqrt(weight.count) and abs(largest) < 1
-
-
-def _fresh_behind(look: Look, frozen: list[Weight]) -> list[Weight]:
-    """Frozen weights of torch's default draw that read what a frozen one of another origin made."""
-    fresh = [w for w in frozen if _is_default_draw(w)]
-    loaded = {w.name for w in frozen} - {w.name for w in fresh}
-    tape = look.tape
-    if tape is None or not fresh or not loaded:
-        return []
-    behind = downstream(tape, {p.node for p in look.light.of(Kind.WEIGHT) if p.weight in loaded and p.node is not None})
-    fed = {p.weight for p in look.light.of(Kind.WEIGHT) if p.node in behind}
-    return [w for w in fresh if w.name in fed]
-
-
-def _is_default_draw(weight: Weight) -> bool:
-    """Whether the values fill ±1/√fan_in evenly, as torch's default leaves them and no training does.
-
-    E[w²] of U(±b) is b²/3, with a standard error of b² √(4/(45 n)); the largest of n values lies within a few b/n of b.
-    """
-    if weight.role not in WEIGHTS or weight.fan_in <= 0 or weight.count < _TOLD:
-        return False
-    edge = weight.fan_in**-0.5
-    error = math.sqrt(4 / (45 * weight.count)) * edge**2
-    reaches = edge * (1 - 10 / weight.count) < weight.largest <= edge * (1 + 1e-6)
-    return bool(reaches and abs(weight.second - edge**2 / 3) < 4 * error)
-
-
-def _behind_trained(look: Look) -> frozenset[str] | None:
-    """The weights that read what trained ones made; ``None`` where the model was not traced."""
-    tape = look.tape
-    if tape is None:
-        return None
-    places = [p for p in look.light.of(Kind.WEIGHT) if p.node is not None]
-    trained = {p.node for p in places if p.node is not None and (w := look.weight_of(p)) is not None and w.trainable}
-    behind = downstream(tape, trained)
-    return frozenset(p.weight for p in places if p.node in behind)
-
-
-def _of_modules(look: Look, weights: list[Weight]) -> list[str]:
-    """The frozen parameters of the modules that hold these weights."""
-    modules = {w.name.rpartition(".")[0] for w in weights}
-    return [w.name for w in look.light.weights if not w.trainable and w.name.rpartition(".")[0] in modules]
-
-
 def _optimizer(look: Look) -> Iterator[Finding]:
     lost = [w for w in look.light.weights if w.trainable and w.in_optimizer is False and w.used is not False]
     if not lost:
         return
-    place = _place(look, lost[0].name)
+    place = look.place_of(lost[0].name)
     yield Finding(
         "not-in-optimizer",
         Severity.ERROR,
@@ -360,7 +264,7 @@ def _untied(look: Look) -> Iterator[Finding]:
             continue
         pair = (_is_table(weight) and (other.head or _is_table(other))) or (weight.head and _is_table(other))
         if pair:
-            place = _place(look, weight.name)
+            place = look.place_of(weight.name)
             yield Finding(
                 "untied-weights",
                 Severity.WARNING,

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from ..graphs import Role
 from ..graphs.ops import words
 from ..graphs.tape import Flow
 from ..graphs.walks import backward, is_weight_call
-from ..initializers import Constant, Normal
+from ..initializers import Constant
 from ..probes.records import Kind, Place
 from .cures import cure, described
+from .growth import FAR, GROWTH, JOINS, LOST, aside, growth, levelled, over_joins, residual
 from .looking import TABLES, Look, gradient_norm, rms, segments, where_of
 from .records import Evidence, Finding, Severity
 from .repairs import overridden, replanned
 
-FAR, LOST = 1e3, 1e6  # amplitude over the depth: a warning, an error
 BOTH, BOTH_LOST = 1e-4, 1e-8  # the same for forward times backward, where both vanish
 TABLE = 30.0  # rms of an embedding's rows that no norm follows
 STACK = 1e2  # gradient growth over a stack of batch norms: a warning; FAR is an error
-_JOINS, _GROWTH = 4, 1.5
 _USUAL = (0.3, 2.5)  # σ² · fan_in of the usual rules: what grows behind them grows by something else
 _YANG = 1.211
 _SCALED = 10.0  # a factor from which a difference is meant: the model scales its inputs, the first layer is drawn apart
@@ -137,17 +135,10 @@ def _grown_aside(look: Look) -> Finding | None:
     start = next(iter(look.light.of(Kind.INPUT)), None)
     if arriving is None or start is None or look.light.of(Kind.NORM):
         return None
-    weights = _aside(look, start, arriving)
+    weights = aside(look, start, arriving)
     if not weights or not rms(start) > 0 or rms(weights[-1]) < 3 * rms(start):
         return None
     return _chain(look, [start, *weights], rms(weights[-1]) / rms(start))
-
-
-def _aside(look: Look, start: Place, end: Place) -> list[Place]:
-    """The weights between two places, on the trunk or off it, where none of them runs again."""
-    found = [p for p in look.light.of(Kind.WEIGHT) if start.index < p.index <= end.index and rms(p) > 0]
-    loops = len({p.weight for p in found}) < len(found) or any(p.calls > 1 for p in found)
-    return [] if loops or any(p.kind is Kind.JOIN for p in look.light.places[start.index : end.index]) else found
 
 
 def _sized(look: Look, piece: Sequence[Place]) -> list[Place]:
@@ -188,9 +179,9 @@ def _backward(look: Look, forward: Sequence[Finding]) -> Iterator[Finding]:
     joins = [p for p in path if p.kind is Kind.JOIN]
     if factor > STACK and len(norms) >= 10 and not joins:
         yield _stack(look, norms, factor)
-    elif (both_ways := _over_joins(look, joins)) > FAR:
+    elif (both_ways := over_joins(look, joins)) > FAR:
         if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
-            yield _residual(look, joins, rms(joins[-1]) / rms(joins[0]), both_ways)
+            yield residual(look, joins, rms(joins[-1]) / rms(joins[0]), both_ways)
     elif factor > FAR:
         if not any(f.code in ("exploding-forward", "residual-growth") for f in forward):
             yield _gradient(look, path, factor, "exploding-gradient", factor > LOST)
@@ -241,14 +232,14 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
     """The finding for a piece of the trunk that shrinks or grows: its first or its only culprit."""
     growing = factor > 1
     place, alone = _culprit(path)
-    if growing and alone and len(aside := _aside(look, path[0], place)) > 1:
-        path = [path[0], *aside]
+    if growing and alone and len(beside := aside(look, path[0], place)) > 1:
+        path = [path[0], *beside]
         place, alone = _culprit(path)
     layers = [p for p in path if p.kind is Kind.WEIGHT]
     joins = [p for p in path if p.kind is Kind.JOIN]
     rate = factor ** (2 / max(len(path) - 1, 1))
-    if growing and len(joins) >= _JOINS and _growth(joins) > _GROWTH:
-        return _residual(look, joins, factor)
+    if growing and len(joins) >= JOINS and growth(joins) > GROWTH:
+        return residual(look, joins, factor)
     if growing and place.kind is Kind.JOIN:
         place = look.loudest_before(place)
     code = "exploding-forward" if growing else "vanishing-forward"
@@ -273,7 +264,7 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         names = [n for p in look.trunk if p.kind is Kind.WEIGHT for n in p.parameters]
     remedy, repair = cure(look, weight, names)
     if growing and not alone and weight is not None and _USUAL[0] < weight.gain < _USUAL[1]:
-        repair = overridden(look.light, _levelled(look, path), "what each layer makes larger, as measured, taken out")
+        repair = overridden(look.light, levelled(look, path), "what each layer makes larger, as measured, taken out")
     return Finding(
         code,
         Severity.ERROR if lost or (not growing and _stalls(look, factor)) else Severity.WARNING,
@@ -284,12 +275,6 @@ def _chain(look: Look, path: Sequence[Place], factor: float) -> Finding:
         remedy,
         repair,
     )
-
-
-def _levelled(look: Look, path: Sequence[Place]) -> dict[str, Normal]:
-    """Weights smaller by what their output is larger than the one before: growth that is none of theirs (sums)."""
-    steps = [(before, place, look.weight_of(place)) for before, place in pairwise(path)]
-    return {w.name: Normal(std=w.std * rms(a) / rms(b)) for a, b, w in steps if w is not None and w.std > 0}
 
 
 def _stalls(look: Look, forward: float) -> bool:
@@ -372,40 +357,4 @@ def _stack(look: Look, norms: Sequence[Place], factor: float) -> Finding:
         "add skip connections around every two layers; or start the norms' shifts at 2 and their scales at 1, so that "
         "the activations are nearly linear",
         overridden(look.light, shifts, "nearly linear activations: Yang et al. 2019"),
-    )
-
-
-def _over_joins(look: Look, joins: Sequence[Place]) -> float:
-    """Forward × backward over a stream that grows from join to join; 0 for one that does not, or that norms part."""
-    one = any(all(join in piece for join in joins) for piece in segments(look.trunk))
-    if len(joins) < _JOINS or not one or not rms(joins[0]) or _growth(joins) <= _GROWTH:
-        return 0.0
-    ahead, behind = gradient_norm(joins[0]), gradient_norm(joins[-1])
-    return rms(joins[-1]) / rms(joins[0]) * ahead / behind if ahead and behind else 0.0
-
-
-def _growth(joins: Sequence[Place]) -> float:
-    """The second moment's factor from join to join."""
-    return float((rms(joins[-1]) / rms(joins[0])) ** (2 / (len(joins) - 1)))
-
-
-def _residual(look: Look, joins: Sequence[Place], factor: float, both: float | None = None) -> Finding:
-    closing = [w.name for w in look.light.weights if w.branch is not None]
-    n = len(joins)
-    return Finding(
-        "residual-growth",
-        Severity.ERROR if factor > LOST else Severity.WARNING,
-        where_of(look.loudest_before(joins[0])),
-        joins[0].position,
-        (
-            Evidence(
-                "stream's second moment, factor a block", _growth(joins), _GROWTH, 1.0, "2 for branches of unit gain"
-            ),
-            Evidence("rms at the last join / at the start", factor, FAR, math.exp(0.5), "branches scaled by 1/√N: √e")
-            if both is None
-            else Evidence("forward × backward over the depth", both, FAR, math.e, "branches scaled by 1/√N: e"),
-        ),
-        f"{n} branches as large as their stream are added to it, and nothing normalizes it",
-        f"scale the last weight of each branch by 1/√{n} (or start it at zero), or normalize before each branch",
-        replanned(look.light, closing),
     )
