@@ -20,7 +20,8 @@ def frozen(look: Look) -> Iterator[Finding]:
     """A frozen weight among trained ones: some before it train, and most values train.
 
     A frozen part that begins at the inputs is a backbone, or a target beside the trained network (a teacher, random
-    network distillation), and frozen majorities are adapters' hosts: these are meant.
+    network distillation), and frozen majorities are adapters' hosts: these are meant. A beginning that was loaded holds
+    no fresh draw: torch's own behind what is none, or a normal one in a table beside a table that trains.
     """
     order = [p for p in look.light.places if p.kind is Kind.WEIGHT and look.weight_of(p) is not None]
     weights = list(dict.fromkeys(w.name for p in order if (w := look.weight_of(p)) is not None))
@@ -38,7 +39,7 @@ def frozen(look: Look) -> Iterator[Finding]:
     fresh = [] if amid else _fresh_behind(look, held)
     amid = amid or fresh
     if amid:
-        fault = "its values are torch's own draw: a new layer was held with loaded ones"
+        fault = "its values are torch's own draw: a new layer was frozen with loaded ones"
         yield _frozen_at(look, amid, fault if fresh else "layers before it train: it stays as it was drawn")
 
 
