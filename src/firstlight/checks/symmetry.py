@@ -39,7 +39,7 @@ def _constant(look: Look) -> Iterator[Finding]:
     A zero weight that gets a gradient of its own is a start from nothing (a zero head, the end of a residual branch,
     LoRA's B), and no fault; once it has moved, the zero weights that it holds back get theirs. Units of one nonzero
     value that get different gradients part, but start as one unit: a warning. Outputs are parted by their targets, so a
-    head may start as a mean (DLinear, Zeng et al. 2023, arXiv 2205.13504); columns of a table whose gradients are equal
+    linear model may start as a mean (DLinear, Zeng et al. 2023, arXiv 2205.13504); columns of a table whose gradients are equal
     stay one factor.
     """
     found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
@@ -48,7 +48,7 @@ def _constant(look: Look) -> Iterator[Finding]:
     found += [w for w in tables if w.grad_zeros == 1.0 or (w.second > 0 and w.units > 1 and _stays(w))]
     opening = any(w.second == 0 and w.grad_zeros is not None and w.grad_zeros < 1 for w in found)
     stuck = [w for w in found if _stays(w) and not (opening and w.second == 0 and w.grad_zeros == 1.0)]
-    parting = [w for w in found if w.second > 0 and w.units > 1 and not w.head]
+    parting = [w for w in found if w.second > 0 and w.units > 1 and not (w.head and _reads_inputs(look, w))]
     if not stuck and not parting:
         return
     severity = Severity.ERROR if stuck else Severity.WARNING
@@ -77,6 +77,11 @@ def _constant(look: Look) -> Iterator[Finding]:
         "draw the weights at random; only biases, heads and the ends of residual branches may start from zero",
         replanned(look.light, [w.name for w in stuck]),
     )
+
+
+def _reads_inputs(look: Look, weight: Weight) -> bool:
+    place = look.place_of(weight.name)
+    return place is not None and place.depth <= 1
 
 
 def _is_factor(look: Look, weight: Weight) -> bool:
