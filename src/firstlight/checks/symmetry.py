@@ -39,8 +39,8 @@ def _constant(look: Look) -> Iterator[Finding]:
     A zero weight that gets a gradient of its own is a start from nothing (a zero head, the end of a residual branch,
     LoRA's B), and no fault; once it has moved, the zero weights that it holds back get theirs. Units of one nonzero
     value that get different gradients part, but start as one unit: a warning. Outputs are parted by their targets, so a
-    linear model may start as a mean (DLinear, Zeng et al. 2023, arXiv 2205.13504); columns of a table whose gradients are equal
-    stay one factor.
+    linear model may start as a mean (DLinear, Zeng et al. 2023, arXiv 2205.13504); columns of a table whose gradients
+    are equal stay one factor.
     """
     found = [w for w in look.light.weights if w.role in WEIGHTS and w.constant and w.count > 1 and w.trainable]
     found = [w for w in found if not _is_factor(look, w)]
