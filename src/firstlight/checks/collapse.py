@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ..graphs import Role
 from ..graphs.ops import MATMULS, SUMS, VIEWS
 from ..graphs.tape import Flow
-from ..graphs.walks import backward, data_of
+from ..graphs.walks import backward
 from ..initializers import Normal
 from ..plans import Plan
 from ..probes.records import Kind, Place
@@ -177,25 +177,23 @@ def _quieter(look: Look, place: Place, before: Place) -> Callable[[], Plan] | st
 
     Else queries, or what makes the logits, smaller by as much as these are too wide: to a standard deviation of one.
     """
-    near = _near(look, place)
-    asking = [p for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING] or [before]
+    asking = _asking(look, place)
     width = None if place.forward is None else place.forward.logits
-    if width is not None and width > 1 and all(look.gain_of(p) <= _USUAL for p in asking):
+    if width is None or width <= 1:
+        return replanned(look.light, before.parameters)
+    if all(look.gain_of(p) <= _USUAL for p in asking or [before]):
         return f"# in {place.label}: divide the logits by the root of the queries' width (they are {width:.3g} wide)"
-    narrower = _narrower(look, place, near, before)
+    narrower = _narrower(look, asking, before, width)
     if narrower:
         return overridden(look.light, narrower, "logits of unit variance, as measured: Zhai et al. 2023")
     return replanned(look.light, before.parameters)
 
 
-def _narrower(look: Look, place: Place, near: list[Place], before: Place) -> dict[str, Normal]:
+def _narrower(look: Look, asking: list[Place], before: Place, width: float) -> dict[str, Normal]:
     """For each weight to redraw, its standard deviation over that of the logits; one stack of q and k counts twice."""
-    width = None if place.forward is None else place.forward.logits
-    if width is None or width <= 1:
-        return {}
-    asking = [w for p in near if (w := look.weight_of(p)) is not None and w.role in _ASKING and w.std > 0]
-    queries = [w for w in asking if w.role == str(Role.QUERY)][-1:]
-    stacks = [w for w in asking if w.role == str(Role.ATTENTION)][-1:]
+    drawn = [w for p in asking if (w := look.weight_of(p)) is not None and w.std > 0]
+    queries = [w for w in drawn if w.role == str(Role.QUERY)][-1:]
+    stacks = [w for w in drawn if w.role == str(Role.ATTENTION)][-1:]
     own = look.weight_of(before)
     alone = [own] if own is not None and own.std > 0 else []
     chosen, power = (queries, 1.0) if queries else (stacks, 0.5) if stacks else (alone, 1.0)
@@ -204,8 +202,12 @@ def _narrower(look: Look, place: Place, near: list[Place], before: Place) -> dic
 
 def _asked_by(look: Look, place: Place) -> Place:
     """The weight place whose gain makes the logits: of the queries and keys before a softmax the larger one."""
-    asking = [p for p in _near(look, place) if (w := look.weight_of(p)) is not None and w.role in _ASKING]
-    return max(asking, key=look.gain_of) if asking else look.weight_before(place)
+    return max(_asking(look, place), key=look.gain_of, default=look.weight_before(place))
+
+
+def _asking(look: Look, place: Place) -> list[Place]:
+    """Queries and keys among the maps of an attention."""
+    return [p for p in _near(look, place) if (w := look.weight_of(p)) is not None and w.role in _ASKING]
 
 
 def _near(look: Look, place: Place) -> list[Place]:
@@ -227,9 +229,7 @@ def _is_by_position(look: Look, softmax: Place) -> bool:
 def _reads_memory(look: Look, softmax: Place) -> bool:
     """Whether a softmax weighs the rows of a parameter: the slots of a memory."""
     following = next((p for p in look.light.places[softmax.index + 1 :] if p.kind is Kind.WEIGHT), None)
-    if following is None or following.op not in MATMULS or look.tape is None or following.node is None:
-        return False
-    return softmax.node in data_of(look.tape, look.tape[following.node])
+    return following is not None and following.op in MATMULS and look.reads(following, softmax)
 
 
 def _is_last(look: Look, place: Place) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..graphs import Node, Role, Tape
+from ..graphs import Node, Role, Tape, Use
 from ..graphs.tape import Flow
+from ..graphs.walks import data_of
 from ..probes.records import Kind, Light, Place, Weight
 
 WEIGHTS = frozenset(
@@ -104,9 +105,18 @@ class Look:
 
     def through(self, weight: Weight) -> tuple[str, ...]:
         """The calls that lie between a parameter and the first that uses it; none where no trace tells."""
+        return next((use.through for use in self.uses(weight)), ())
+
+    def uses(self, weight: Weight) -> tuple[Use, ...]:
+        """The calls that read a parameter; none where no trace tells."""
         graph = self.light.graph
-        found = () if graph is None else (p.uses for p in graph.parameters if p.name == weight.name and p.uses)
-        return next((uses[0].through for uses in found), ())
+        return next((p.uses for p in graph.parameters if p.name == weight.name), ()) if graph is not None else ()
+
+    def reads(self, reader: Place, source: Place) -> bool:
+        """Whether a place's call reads another's value as it is; where no trace tells, no."""
+        if self.tape is None or reader.node is None or source.node is None:
+            return False
+        return source.node in data_of(self.tape, self.tape[reader.node])
 
     def is_zero(self, place: Place) -> bool:
         """Whether a weight place's weight is zero throughout, as a branch or head that starts from nothing."""

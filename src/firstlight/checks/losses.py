@@ -305,7 +305,7 @@ def _offset(look: Look, given: Values, wanted: Values) -> Iterator[Finding]:
     ]
     if offset < bound or not biases:
         return
-    place = next((p for p in look.light.places if biases[0].name in p.parameters), None)
+    place = look.place_of(biases[0].name)
     yield Finding(
         "wrong-prior",
         Severity.ERROR if offset > FAR * bound else Severity.WARNING,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..graphs import Role
+from ..graphs import Role, Tape
 from ..graphs.ops import JOINS, VIEWS, words
-from ..graphs.walks import downstream
+from ..graphs.walks import Readers, downstream
 from ..probes.records import Kind, Place, Weight
 from .freezing import frozen
 from .looking import TABLES, WEIGHTS, Look, where_of
@@ -67,29 +67,27 @@ def _cut(look: Look) -> Iterator[Finding]:
 def _left(look: Look) -> Iterator[Finding]:
     """Outputs, side by side with those that the loss reads, whose gradient is exactly zero."""
     lost = [w for w in look.light.weights if w.trainable and w.grad_zeros == 1.0]
-    ends = [
-        p for p in look.light.of(Kind.WEIGHT) if p.backward is not None and p.backward.zeros == 1 and _given(look, p)
-    ]
-    ends = [p for p in ends if p.weight in {w.name for w in lost if not w.constant}]
-    if ends and len(lost) < sum(w.grad_zeros is not None for w in look.light.weights):
+    if look.tape is None or len(lost) == sum(w.grad_zeros is not None for w in look.light.weights):
+        return
+    drawn, readers = {w.name for w in lost if not w.constant}, look.tape.readers()
+    flat = (p for p in look.light.of(Kind.WEIGHT) if p.backward is not None and p.backward.zeros == 1)
+    ends = [p for p in flat if p.weight in drawn and p.node is not None and _given(look.tape, readers, p.node)]
+    if ends:
         yield _unread(look, lost, where_of(ends[-1]), ends[-1])
 
 
-def _given(look: Look, place: Place) -> bool:
-    """Whether a place's value is given out as a part of the outputs, and not as all of them."""
-    tape = look.tape
-    if tape is None or place.node is None:
-        return False
-    readers, waiting, seen = tape.readers(), [place.node], {place.node}
+def _given(tape: Tape, readers: Readers, place: int) -> bool:
+    """Whether a value is given out as a part of the outputs, and not as all of them."""
+    waiting, seen = [place], {place}
     ends = {ref.node for ref in tape.outputs}
     while waiting:
         node = waiting.pop()
-        if node in ends and node != place.node:
+        if node in ends and node != place:
             return True
         fresh = {r.id for r, _ in readers[node] if r.op in VIEWS | JOINS} - seen
         seen |= fresh
         waiting += fresh
-    return place.node in ends and len(ends) > 1
+    return place in ends and len(ends) > 1
 
 
 def _dead_end(look: Look, places: list[Place]) -> bool:
@@ -209,9 +207,8 @@ def _is_unread(look: Look, weight: Weight) -> bool:
 
 def _is_complex(look: Look, weight: Weight) -> bool:
     """Whether complex numbers are made with it (spectral filters), which are no places: it is read all the same."""
-    tape, graph = look.tape, look.light.graph
-    uses = () if tape is None or graph is None else (p.uses for p in graph.parameters if p.name == weight.name)
-    return tape is not None and any(d.is_complex for found in uses for u in found for d in tape[u.node].dtypes)
+    tape = look.tape
+    return tape is not None and any(d.is_complex for use in look.uses(weight) for d in tape[use.node].dtypes)
 
 
 def _unregistered(look: Look) -> Iterator[Finding]:

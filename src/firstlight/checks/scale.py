@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import pairwise, takewhile
 
 from ..graphs import Role
-from ..graphs.walks import data_of
 from ..probes.records import Kind, Place, Weight
 from ..schemes.auto_rules import sine_factor
 from .cures import advice, described
@@ -102,9 +101,9 @@ def _is_undone(look: Look, name: str) -> bool:
     place = next((p for p in look.light.places if p.weight == name), None)
     behind = None if place is None else next(iter(look.light.places[place.index + 1 :]), None)
     weight = None if behind is None or behind.kind is not Kind.WEIGHT else look.weight_of(behind)
-    if weight is None or not weight.normalized or look.tape is None or behind is None or behind.node is None:
+    if place is None or behind is None or weight is None or not weight.normalized:
         return False
-    return place is not None and place.node in data_of(look.tape, look.tape[behind.node])
+    return look.reads(behind, place)
 
 
 def _makes_gates(look: Look, name: str) -> bool:

@@ -96,14 +96,15 @@ def _entering(look: Look, path: Sequence[Place]) -> float:
     """
     start, first = path[0], path[1]
     weight, bias = look.weight_of(first), look.bias_of(first)
-    looked_up = _reads_rows(look, first)
     if start.kind is not Kind.INPUT or weight is None or first.kind is not Kind.WEIGHT or weight.fan_in <= 0:
         return rms(start)
     own = rms(first) ** 2 - (0.0 if bias is None else bias.second)
     told = math.sqrt(max(own, 0.0) / max(weight.gain, 1e-300))
-    if looked_up and weight.second > 0 and told > 0:
+    if not (weight.second > 0 and told > 0):
+        return rms(start)
+    if _reads_rows(look, first):
         return told
-    if not (weight.second > 0 and told > 0) or 1 / _SCALED < told / rms(start) < _SCALED:
+    if 1 / _SCALED < told / rms(start) < _SCALED:
         return rms(start)
     return told if abs(math.log(told)) < abs(math.log(rms(start))) else rms(start)  # scaling brings it towards one
 

@@ -30,7 +30,8 @@ def rules(look: Look) -> Iterator[Finding]:
 
 
 def _position(look: Look, name: str) -> float | None:
-    return next((p.position for p in look.light.places if name in p.parameters), None)
+    place = look.place_of(name)
+    return None if place is None else place.position
 
 
 def _constant(look: Look) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ def _reads_inputs(look: Look, weight: Weight) -> bool:
 
 def _is_factor(look: Look, weight: Weight) -> bool:
     """Whether it scales another, larger parameter to make a weight (a gain of weight standardization)."""
-    place = next((p for p in look.light.places if weight.name in p.parameters), None)
+    place = look.place_of(weight.name)
     beside = () if place is None else [look.weights.get(n) for n in place.parameters if n != weight.name]
     return any(w is not None and w.role in WEIGHTS and w.count > weight.count for w in beside)
 

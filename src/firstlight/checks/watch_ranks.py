@@ -9,15 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 
+from ..probes.groups import Thing, gathered, groups_of, mesh_of, reduced
 from .watch_losses import Losses
 from .watch_trivial import Targets
-
-Thing = TypeVar("Thing")
 
 
 @dataclass(slots=True)
@@ -49,12 +47,7 @@ class Ranks:
 
     def sum(self, values: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
         """Over all processes, to the bit the same on each."""
-        values = values.to(self.mesh.device_type)
-        for axis in range(self.mesh.ndim):
-            dist.all_reduce(
-                values, dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM, group=self.mesh.get_group(axis)
-            )
-        return values.cpu()
+        return reduced(values.to(self.mesh.device_type), groups_of(self.mesh), largest=largest).cpu()
 
     def mean(self, numbers: Sequence[float]) -> tuple[float, ...]:
         """Of each number over all processes."""
@@ -62,13 +55,7 @@ class Ranks:
 
     def from_all(self, own: Thing) -> list[Thing]:
         """Everyone's, in the same order everywhere."""
-        found = [own]
-        for axis in range(self.mesh.ndim):
-            group = self.mesh.get_group(axis)
-            parts: list[Any] = [None] * group.size()
-            dist.all_gather_object(parts, found, group=group)
-            found = [one for part in parts for one in part]
-        return found
+        return gathered(own, groups_of(self.mesh))
 
     def share(self, losses: Losses, own: Targets) -> None:
         """The mean over all processes of every loss that each of them has shown, and their targets together.
@@ -98,6 +85,5 @@ class Ranks:
 
 def ranks_of(parameters: Sequence[torch.Tensor]) -> Ranks | None:
     """The processes that parameters are spread over; ``None`` where they are not."""
-    meshes = [mesh for p in parameters if (mesh := getattr(p, "device_mesh", None)) is not None]
-    mesh = max(meshes, key=lambda m: int(m.size()), default=None)
-    return None if mesh is None or mesh.get_coordinate() is None else Ranks(mesh)
+    mesh = mesh_of(parameters)
+    return None if mesh is None else Ranks(mesh)

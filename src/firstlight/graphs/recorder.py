@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from .known import LARGEST, tensors_in
 from .names import join, unwrapped
 from .ops import FORM
 from .paths import Paths
+from .plainly import as_written
 from .structure import slots
 from .tape import Tape
 from .writing import Arguments, Writer
@@ -51,8 +51,7 @@ def record(model: nn.Module, args: tuple[object, ...] = (), kwargs: Mapping[str,
     given: Arguments = fakes.arguments((args, kwargs))
     with ExitStack() as stack:
         random_states = (fork_rng([]), _same_random())
-        plainly = (_plain_attention(), _uncompiled(), _quiet(), torch.no_grad())
-        for context in (writer.paths.followed(), *plainly, *random_states):
+        for context in (writer.paths.followed(), as_written(), _quiet(), torch.no_grad(), *random_states):
             stack.enter_context(context)
         stack.enter_context(fakes.mode)
         stack.enter_context(_Dispatch(writer))
@@ -101,24 +100,6 @@ def _put_sources(writer: Writer, fakes: Fakes, model: nn.Module, inputs: object)
     for tensor in tensors_in(inputs):
         real = None if tensor.is_meta or type(tensor) is not torch.Tensor else tensor
         writer.put_source("input", fakes.of(tensor), "", real)
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Without the fused inference kernels of nn.TransformerEncoder, which hide the layer's calls."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Compiled parts as they are written. Under a mode of ours dynamo would skip them, and all others after that."""
-    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
-        yield
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Writer:
 
     def name_strays(self, named: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Give trainable parameters that no module holds the names by which the model's attributes reach them."""
-        for name, tensor in named:
+        for name, tensor in named if any(n.parameter for n in self._nodes) else ():
             place = self._places.get(id(tensor))
             if place is not None and self._nodes[place[0]].parameter:
                 self._nodes[place[0]] = replace(self._nodes[place[0]], name=name)

@@ -23,7 +23,7 @@ from ..writers.materials import resharded
 from .depths import depth_scales, streams_of
 from .following import Follower
 from .losses import loss_record
-from .origins import Finder, FoundError, of_gradients, of_parameters
+from .origins import Finder, FoundError, of_gradients, of_held
 from .placing import placed
 from .predicting import is_predicted, predict
 from .ranks import APART, Ranks, from_all, from_first, mean_loss, over_ranks, ranks_of
@@ -103,7 +103,6 @@ def measure(
     limits = Limits(max_samples, max_positions)
     with plainly(), untouched(model):
         seed_all(seed)
-        held = of_parameters(model, buffers=True)  # before the forward writes running statistics of its own
         try:
             ran = run_watched(model, call, own_targets, loss_fn, limits, whole=is_sharded(model))
         finally:
@@ -116,8 +115,10 @@ def measure(
             loss = None if loss is None else mean_loss(from_all(loss, ranks))
         lost = any(p.forward is not None and p.forward.nonfinite for p in observed.places)
         lost = lost or (loss is not None and not _finite(loss.value))
-        origin = (of_parameters(model) or held or _origin(model, call, ran, seed, ranks)) if lost else None
+        origin = _origin(model, call, ran, seed, ranks) if lost else None
         spectrum = _spectrum(model, call, seed, ranks) if jacobian else None
+    if lost:  # what the model held before; its own forward may have written NaN into running statistics
+        origin = of_held(model) or origin
     # After the real forward, since a cache should hold real tensors; of the model as it was, since a first forward may
     # hang hooks on it that another one asks for.
     with torch.inference_mode(False), kept_randomness():

@@ -64,11 +64,11 @@ class Finder(TorchFunctionMode):
         return out
 
 
-def of_parameters(model: nn.Module, *, buffers: bool = False) -> Origin | None:
-    """The first parameter, or the first of the buffers, that holds a value that is not finite."""
+def of_held(model: nn.Module) -> Origin | None:
+    """The first parameter or buffer that holds a value that is not finite."""
     for slot in slots(model):
         tensor = slot.tensor
-        if slot.is_buffer is buffers and tensor.is_floating_point() and not tensor.is_meta and count_nonfinite(tensor):
+        if tensor.is_floating_point() and not tensor.is_meta and count_nonfinite(tensor):
             return Origin("parameter", slot.module, slot.local_name, slot.name, value=_value(tensor))
     return None
 

@@ -9,18 +9,18 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from ..graphs.copies import is_parallel
+from .groups import Thing, gathered, groups_of, mesh_of, reduced
 from .observing import Seen
 from .parts import Backward, Forward, Loss, Values
 from .shards import is_sharded
 
-Thing = TypeVar("Thing")
 Record = tuple[Seen, str, type[Forward] | type[Backward]]
 _RECORDS: tuple[tuple[str, type[Forward] | type[Backward]], ...] = (
     ("forward", Forward),
@@ -65,12 +65,10 @@ def ranks_of(model: nn.Module) -> Ranks | None:
     """The processes that a model is sharded over; ``None`` where it is not, over one alone, or over others."""
     if not is_sharded(model):
         return None
-    meshes = [mesh for p in model.parameters() if (mesh := getattr(p, "device_mesh", None)) is not None]
-    mesh = max(meshes, key=lambda m: int(m.size()))
-    if mesh.size() == 1 or mesh.get_coordinate() is None:
+    mesh = mesh_of(model.parameters())
+    if mesh is None or mesh.size() == 1:
         return None
-    groups = tuple(mesh.get_group(axis) for axis in range(mesh.ndim))
-    return Ranks(groups, int(mesh.size()), _copies(model, mesh), mesh.device_type)
+    return Ranks(groups_of(mesh), int(mesh.size()), _copies(model, mesh), mesh.device_type)
 
 
 def _copies(model: nn.Module, mesh: Any) -> int:
@@ -110,8 +108,7 @@ def _ends(seen: Sequence[Seen], ranks: Ranks) -> None:
     if not (held and ranks.across):
         return
     packed = torch.cat([ends.double().flatten() for _, _, ends in held])
-    for group in ranks.across:
-        torch.distributed.all_reduce(packed, torch.distributed.ReduceOp.MAX, group=group)
+    reduced(packed, ranks.across, largest=True)
     pieces = torch.split(packed, [ends.numel() for _, _, ends in held])
     for (place, record, _), ends in zip(held, pieces, strict=True):
         least, most = -ends[: len(ends) // 2], ends[len(ends) // 2 :]
@@ -160,21 +157,13 @@ def _record(
 def _sent(values: Sequence[float], groups: Sequence[Any], device: str, *, largest: bool = False) -> list[float]:
     """The sums over all processes, or the largest."""
     packed = torch.tensor(values, dtype=torch.float64, device=device)
-    operation = torch.distributed.ReduceOp.MAX if largest else torch.distributed.ReduceOp.SUM
-    for group in groups:
-        torch.distributed.all_reduce(packed, operation, group=group)
-    found: list[float] = packed.tolist()
+    found: list[float] = reduced(packed, groups, largest=largest).tolist()
     return found
 
 
 def from_all(own: Thing, ranks: Ranks) -> list[Thing]:
     """Everyone's, in the same order everywhere."""
-    found = [own]
-    for group in ranks.groups:
-        parts: list[Any] = [None] * group.size()
-        torch.distributed.all_gather_object(parts, found, group=group)
-        found = [one for part in parts for one in part]
-    return found
+    return gathered(own, ranks.groups)
 
 
 def from_first(own: Thing, ranks: Ranks) -> Thing:

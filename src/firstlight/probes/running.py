@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import ArgumentError, FirstlightError, ModelError
 from ..graphs.known import tensors_in
+from ..graphs.plainly import as_written
 from .following import Follower, first_tensor
 from .losses import endless, residual, reward
 from .observing import Observer
@@ -88,16 +88,8 @@ def _own(tensor: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def plainly() -> Iterator[None]:
     """Gradients on, fused inference kernels and compiled code off: each call is made as it is written."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(warnings.catch_warnings())
+    with torch.inference_mode(False), torch.enable_grad(), as_written(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
-        torch.backends.mha.set_fastpath_enabled(False)
-        stack.callback(torch.backends.mha.set_fastpath_enabled, before)
         yield
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from ..graphs import Graph, Parameter, Status, slots
 from .packaged import packaged
 from .parts import Weight
+from .shards import put_together
 from .sums import finite, second_moments, shares_of_zeros
 from .together import Together
 from .updates import Updates
@@ -197,8 +198,7 @@ def _weigh(
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The values as one tensor in at least float32, gathered where they are sharded."""
-    gathered = getattr(tensor.detach(), "full_tensor", None)
-    x: torch.Tensor = tensor.detach() if gathered is None else gathered()
+    x = put_together(tensor).detach()
     if x.layout is not torch.strided:
         x = x.to_dense()
     if x.is_complex():
